@@ -1,0 +1,203 @@
+from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ConfigFile(_message.Message):
+    __slots__ = ["text", "uri"]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    URI_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    uri: str
+    def __init__(self, text: _Optional[str] = ..., uri: _Optional[str] = ...) -> None: ...
+
+class CustomPlatformConfig(_message.Message):
+    __slots__ = ["config", "name"]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    config: _struct_pb2.Struct
+    name: str
+    def __init__(self, name: _Optional[str] = ..., config: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class EnvVar(_message.Message):
+    __slots__ = ["name", "value", "value_from"]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FROM_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: str
+    value_from: EnvVarSource
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ..., value_from: _Optional[_Union[EnvVarSource, _Mapping]] = ...) -> None: ...
+
+class EnvVarSource(_message.Message):
+    __slots__ = ["secret_key_ref"]
+    SECRET_KEY_REF_FIELD_NUMBER: _ClassVar[int]
+    secret_key_ref: SecretKeySelector
+    def __init__(self, secret_key_ref: _Optional[_Union[SecretKeySelector, _Mapping]] = ...) -> None: ...
+
+class KubernetesConfig(_message.Message):
+    __slots__ = ["active_deadline_seconds", "service_account_name", "serving_pod_overrides"]
+    ACTIVE_DEADLINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_ACCOUNT_NAME_FIELD_NUMBER: _ClassVar[int]
+    SERVING_POD_OVERRIDES_FIELD_NUMBER: _ClassVar[int]
+    active_deadline_seconds: int
+    service_account_name: str
+    serving_pod_overrides: PodOverrides
+    def __init__(self, service_account_name: _Optional[str] = ..., active_deadline_seconds: _Optional[int] = ..., serving_pod_overrides: _Optional[_Union[PodOverrides, _Mapping]] = ...) -> None: ...
+
+class LocalDockerConfig(_message.Message):
+    __slots__ = ["client_api_version", "client_base_url", "client_timeout_seconds", "host_ip_address"]
+    CLIENT_API_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_BASE_URL_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    HOST_IP_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    client_api_version: str
+    client_base_url: str
+    client_timeout_seconds: int
+    host_ip_address: str
+    def __init__(self, client_base_url: _Optional[str] = ..., client_api_version: _Optional[str] = ..., client_timeout_seconds: _Optional[int] = ..., host_ip_address: _Optional[str] = ...) -> None: ...
+
+class LocalProcessConfig(_message.Message):
+    __slots__ = ["executable"]
+    EXECUTABLE_FIELD_NUMBER: _ClassVar[int]
+    executable: str
+    def __init__(self, executable: _Optional[str] = ...) -> None: ...
+
+class PodOverrides(_message.Message):
+    __slots__ = ["annotations", "env", "resources"]
+    class AnnotationsEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    ENV_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    annotations: _containers.ScalarMap[str, str]
+    env: _containers.RepeatedCompositeFieldContainer[EnvVar]
+    resources: Resources
+    def __init__(self, annotations: _Optional[_Mapping[str, str]] = ..., env: _Optional[_Iterable[_Union[EnvVar, _Mapping]]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ...) -> None: ...
+
+class RequestSpec(_message.Message):
+    __slots__ = ["make_warmup", "num_examples", "split_name", "tensorflow_serving"]
+    MAKE_WARMUP_FIELD_NUMBER: _ClassVar[int]
+    NUM_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_NAME_FIELD_NUMBER: _ClassVar[int]
+    TENSORFLOW_SERVING_FIELD_NUMBER: _ClassVar[int]
+    make_warmup: bool
+    num_examples: int
+    split_name: str
+    tensorflow_serving: TensorFlowServingRequestSpec
+    def __init__(self, tensorflow_serving: _Optional[_Union[TensorFlowServingRequestSpec, _Mapping]] = ..., split_name: _Optional[str] = ..., num_examples: _Optional[int] = ..., make_warmup: bool = ...) -> None: ...
+
+class Resources(_message.Message):
+    __slots__ = ["claims", "limits", "requests"]
+    class ClaimsEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class LimitsEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class RequestsEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    CLAIMS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    claims: _containers.ScalarMap[str, str]
+    limits: _containers.ScalarMap[str, str]
+    requests: _containers.ScalarMap[str, str]
+    def __init__(self, requests: _Optional[_Mapping[str, str]] = ..., limits: _Optional[_Mapping[str, str]] = ..., claims: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class SecretKeySelector(_message.Message):
+    __slots__ = ["key", "name"]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    name: str
+    def __init__(self, name: _Optional[str] = ..., key: _Optional[str] = ...) -> None: ...
+
+class ServingSpec(_message.Message):
+    __slots__ = ["custom_platform", "kubernetes", "local_docker", "local_process", "model_name", "tensorflow_serving"]
+    CUSTOM_PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    KUBERNETES_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_DOCKER_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_PROCESS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    TENSORFLOW_SERVING_FIELD_NUMBER: _ClassVar[int]
+    custom_platform: CustomPlatformConfig
+    kubernetes: KubernetesConfig
+    local_docker: LocalDockerConfig
+    local_process: LocalProcessConfig
+    model_name: str
+    tensorflow_serving: TensorFlowServing
+    def __init__(self, tensorflow_serving: _Optional[_Union[TensorFlowServing, _Mapping]] = ..., local_docker: _Optional[_Union[LocalDockerConfig, _Mapping]] = ..., kubernetes: _Optional[_Union[KubernetesConfig, _Mapping]] = ..., local_process: _Optional[_Union[LocalProcessConfig, _Mapping]] = ..., custom_platform: _Optional[_Union[CustomPlatformConfig, _Mapping]] = ..., model_name: _Optional[str] = ...) -> None: ...
+
+class TensorFlowServing(_message.Message):
+    __slots__ = ["args", "config_files", "digests", "env", "image_name", "tags"]
+    class ConfigFilesEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: ConfigFile
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[ConfigFile, _Mapping]] = ...) -> None: ...
+    class EnvEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ARGS_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FILES_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    ENV_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_NAME_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    args: _containers.RepeatedScalarFieldContainer[str]
+    config_files: _containers.MessageMap[str, ConfigFile]
+    digests: _containers.RepeatedScalarFieldContainer[str]
+    env: _containers.ScalarMap[str, str]
+    image_name: str
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, image_name: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., digests: _Optional[_Iterable[str]] = ..., args: _Optional[_Iterable[str]] = ..., env: _Optional[_Mapping[str, str]] = ..., config_files: _Optional[_Mapping[str, ConfigFile]] = ...) -> None: ...
+
+class TensorFlowServingRequestSpec(_message.Message):
+    __slots__ = ["signature_names", "tag_set"]
+    SIGNATURE_NAMES_FIELD_NUMBER: _ClassVar[int]
+    TAG_SET_FIELD_NUMBER: _ClassVar[int]
+    signature_names: _containers.RepeatedScalarFieldContainer[str]
+    tag_set: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, tag_set: _Optional[_Iterable[str]] = ..., signature_names: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ValidationSpec(_message.Message):
+    __slots__ = ["fail_execution_when_undetermined", "max_loading_time_seconds", "max_parallel_servers", "num_tries", "request_timeout_seconds"]
+    FAIL_EXECUTION_WHEN_UNDETERMINED_FIELD_NUMBER: _ClassVar[int]
+    MAX_LOADING_TIME_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_PARALLEL_SERVERS_FIELD_NUMBER: _ClassVar[int]
+    NUM_TRIES_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    fail_execution_when_undetermined: bool
+    max_loading_time_seconds: int
+    max_parallel_servers: int
+    num_tries: int
+    request_timeout_seconds: float
+    def __init__(self, max_loading_time_seconds: _Optional[int] = ..., num_tries: _Optional[int] = ..., request_timeout_seconds: _Optional[float] = ..., max_parallel_servers: _Optional[int] = ..., fail_execution_when_undetermined: bool = ...) -> None: ...
