@@ -1,0 +1,80 @@
+"""From a report to the InfraBlessing artifact, as Pusher reads it."""
+
+from __future__ import annotations
+
+import os
+
+from tfx import types
+from tfx.dsl.io import fileio
+from tfx.utils import io_utils
+
+from infra_validator import report as reports
+from infra_validator.keys import (
+    BLESSED_FILE,
+    BLESSED_PROPERTY,
+    HAS_MODEL_PROPERTY,
+    NOT_BLESSED_FILE,
+)
+from infra_validator.report import Report, Verdict
+
+_MAX_PROPERTY_CHARACTERS = 1000
+
+
+def publish(report: Report, blessing: types.Artifact) -> None:
+    """Writes marker file, report and properties.
+
+    Only text and whole numbers: Kubeflow Pipelines v2 carries no other
+    properties.
+    """
+    blessed = report.verdict == Verdict.BLESSED
+    marker = BLESSED_FILE if blessed else NOT_BLESSED_FILE
+    io_utils.write_string_file(os.path.join(blessing.uri, marker), "")  # noqa: PTH118
+    blessing.set_int_custom_property(BLESSED_PROPERTY, int(blessed))
+    if report.warm_up_records_written is not None:
+        blessing.set_int_custom_property(HAS_MODEL_PROPERTY, 1)
+    properties = {
+        "verdict": report.verdict.value,
+        "reason": report.reason,
+        "mode": report.mode.value,
+        "report_uri": write_report(report, blessing.uri),
+        "infra_validator_version": report.infra_validator_version,
+        "platform": report.platform,
+        "serving_binaries": ", ".join(_describe_servers(report)),
+        "requests": f"{_count_answered(report)} answered",
+        "seconds": f"{report.seconds:.3f}",
+    }
+    if report.fault is not None:
+        properties |= {
+            "fault_phase": report.fault.phase.value,
+            "fault_category": report.fault.category,
+            "fault_blame": report.fault.blame.value,
+            "fault_hint": report.fault.hint,
+        }
+    for key, value in properties.items():
+        blessing.set_string_custom_property(key, value[:_MAX_PROPERTY_CHARACTERS])
+
+
+def write_report(report: Report, folder: str) -> str:
+    """Writes the report as JSON into a folder; returns where."""
+    fileio.makedirs(folder)
+    path = os.path.join(folder, reports.FILE_NAME)  # noqa: PTH118
+    io_utils.write_string_file(path, report.to_json())
+    return path
+
+
+def _describe_servers(report: Report) -> list[str]:
+    """Each serving binary with the versions that are known."""
+    described = []
+    for binary in report.binaries:
+        server = binary.attempts[-1].server
+        versions = " ".join(f"{name} {v}" for name, v in server.get("versions", {}).items())
+        described.append(f"{server.get('server', binary.name)} {versions}".strip())
+    return described
+
+
+def _count_answered(report: Report) -> int:
+    return sum(
+        request.seconds is not None
+        for binary in report.binaries
+        for request in binary.attempts[-1].requests
+    )

@@ -1,0 +1,381 @@
+"""What the specs say, checked and with the defaults filled in.
+
+Pure: protos in, frozen values out. What can never work is a `SpecError` that
+names the field, raised alike where the pipeline is written and where it runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.specs import SpecError, to_dict
+
+DEFAULT_MODEL_NAME = "infra-validation-model"
+DEFAULT_IMAGE_NAME = "tensorflow/serving"
+DEFAULT_SIGNATURE = "serving_default"
+DEFAULT_TAG_SET = ("serve",)
+DEFAULT_MAX_LOADING_TIME_SECONDS = 300
+DEFAULT_NUM_TRIES = 5
+DEFAULT_NUM_EXAMPLES = 1
+DEFAULT_REQUEST_TIMEOUT_SECONDS = 60.0
+DEFAULT_MAX_PARALLEL_SERVERS = 4
+
+RESERVED_FLAGS = frozenset(
+    {
+        "port",
+        "rest_api_port",
+        "grpc_socket_path",
+        "model_name",
+        "model_base_path",
+        "model_config_file",
+        "ssl_config_file",
+    }
+)
+"""Flags of tensorflow_model_server that the validator itself must set, or must know unset."""
+
+RESERVED_VARIABLES = frozenset({"MODEL_NAME", "MODEL_BASE_PATH"})
+"""Variables by which the image of TensorFlow Serving is told which model to serve."""
+
+PLATFORMS_TO_COME = frozenset({"local_docker", "kubernetes"})
+"""Platforms that TFX has and this version has not."""
+
+PLATFORMS_WITH_IMAGES = frozenset({"local_docker", "kubernetes"})
+PLATFORMS_WITHOUT_IMAGES = frozenset({"local_process"})
+
+
+@dataclasses.dataclass(frozen=True)
+class ConfigFileSource:
+    """A configuration file of the server.
+
+    Attributes:
+        text: what it holds, or None where `uri` says where it is.
+        uri: where it is.
+    """
+
+    text: str | None
+    uri: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorFlowServingConfig:
+    """The serving binary: TensorFlow Serving.
+
+    Attributes:
+        images: references of the images to validate against, by tag, then by
+            digest; empty on platforms that run no image.
+        args: further flags, each "--name=value".
+        env: environment variables of the server.
+        config_files: flag, without dashes, to the file it is set to.
+    """
+
+    images: tuple[str, ...]
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    config_files: Mapping[str, ConfigFileSource]
+
+
+@dataclasses.dataclass(frozen=True)
+class PlatformConfig:
+    """The serving platform.
+
+    Attributes:
+        name: the registered platform's name.
+        settings: its own configuration, in protobuf's JSON form.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class LimitsConfig:
+    """Time limits in seconds, and counts.
+
+    Attributes:
+        loading_seconds: from the server's process running to the model available.
+        request_seconds: for one request.
+        num_tries: upper bound of attempts for one serving binary.
+        parallel_servers: upper bound of servers running at the same time.
+    """
+
+    loading_seconds: float
+    request_seconds: float
+    num_tries: int
+    parallel_servers: int
+
+
+@dataclasses.dataclass(frozen=True)
+class RequestConfig:
+    """What to ask.
+
+    Attributes:
+        signature_names: signatures to ask.
+        tag_set: exact tags of the MetaGraph whose signatures are meant.
+        split_name: split of the examples, or None for the first.
+        num_examples: examples for each signature.
+        make_warmup: whether to stamp the model with the requests as warm-up.
+    """
+
+    signature_names: tuple[str, ...]
+    tag_set: tuple[str, ...]
+    split_name: str | None
+    num_examples: int
+    make_warmup: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationConfig:
+    """Everything that the three specs say.
+
+    Attributes:
+        model_name: the name under which the model is served.
+        serving: the serving binary.
+        platform: the serving platform.
+        limits: time limits and counts.
+        requests: what to ask, or None to load the model only.
+        fail_execution_when_undetermined: see ValidationSpec.
+        notes: what of the specs has no effect, for the report.
+        echo: the specs as given, in JSON form, without secrets, for the report.
+    """
+
+    model_name: str
+    serving: TensorFlowServingConfig
+    platform: PlatformConfig
+    limits: LimitsConfig
+    requests: RequestConfig | None
+    fail_execution_when_undetermined: bool
+    notes: tuple[str, ...]
+    echo: Mapping[str, Any]
+
+
+def parse(
+    serving_spec: pb.ServingSpec,
+    validation_spec: pb.ValidationSpec | None = None,
+    request_spec: pb.RequestSpec | None = None,
+    *,
+    query: bool,
+) -> ValidationConfig:
+    """Checks the specs and fills in the defaults.
+
+    Args:
+        serving_spec: what serves, and where.
+        validation_spec: limits; None for the defaults.
+        request_spec: what to ask; None to load only.
+        query: whether there are examples to ask with. Without, `request_spec`
+            is checked and then left out, as TFX's component does.
+
+    Raises:
+        SpecError: for the first field that can never work.
+    """
+    validation_spec = validation_spec or pb.ValidationSpec()
+    platform = _parse_platform(serving_spec)
+    requests = None
+    if request_spec is not None:
+        checked = _parse_requests(request_spec, query=query)
+        requests = checked if query else None
+    return ValidationConfig(
+        model_name=_parse_model_name(serving_spec.model_name),
+        serving=_parse_tensorflow_serving(serving_spec, platform.name),
+        platform=platform,
+        limits=LimitsConfig(
+            loading_seconds=float(
+                _positive(
+                    "ValidationSpec.max_loading_time_seconds",
+                    validation_spec.max_loading_time_seconds,
+                    DEFAULT_MAX_LOADING_TIME_SECONDS,
+                )
+            ),
+            request_seconds=float(
+                _positive(
+                    "ValidationSpec.request_timeout_seconds",
+                    validation_spec.request_timeout_seconds,
+                    DEFAULT_REQUEST_TIMEOUT_SECONDS,
+                )
+            ),
+            num_tries=int(
+                _positive("ValidationSpec.num_tries", validation_spec.num_tries, DEFAULT_NUM_TRIES)
+            ),
+            parallel_servers=int(
+                _positive(
+                    "ValidationSpec.max_parallel_servers",
+                    validation_spec.max_parallel_servers,
+                    DEFAULT_MAX_PARALLEL_SERVERS,
+                )
+            ),
+        ),
+        requests=requests,
+        fail_execution_when_undetermined=validation_spec.fail_execution_when_undetermined,
+        notes=_notes(serving_spec.tensorflow_serving, platform.name),
+        echo=_echo(serving_spec, validation_spec, request_spec),
+    )
+
+
+def _positive(field: str, value: float, default: float) -> float:
+    """Zero means unset, as in TFX."""
+    if not 0 <= value < float("inf"):
+        raise SpecError(f"{field}: {value} is not a positive number; leave it unset for {default}.")
+    return value or default
+
+
+def _parse_model_name(name: str) -> str:
+    if not name:
+        return DEFAULT_MODEL_NAME
+    if name in {".", ".."} or len(name.encode()) > 200 or re.search(r"[/\x00-\x1f\x7f]", name):
+        raise SpecError(
+            f"ServingSpec.model_name: {name!r} cannot be the name of a folder; use at most 200 "
+            "characters, none of them a slash or a control character."
+        )
+    return name
+
+
+def _parse_platform(spec: pb.ServingSpec) -> PlatformConfig:
+    kind = spec.WhichOneof("serving_platform")
+    if kind is None:
+        raise SpecError(
+            "ServingSpec: no serving platform is set; set local_process, for example "
+            "local_process=LocalProcessConfig()."
+        )
+    if kind in PLATFORMS_TO_COME:
+        raise SpecError(
+            f"ServingSpec.{kind}: this platform is not available in this version of "
+            "infra-validator; use local_process=LocalProcessConfig()."
+        )
+    if kind == "custom_platform":
+        custom = spec.custom_platform
+        if not custom.name:
+            raise SpecError(
+                "ServingSpec.custom_platform.name: not set; name the platform's entry point."
+            )
+        return PlatformConfig(custom.name, to_dict(custom.config))
+    return PlatformConfig(kind, to_dict(getattr(spec, kind)))
+
+
+def _parse_tensorflow_serving(spec: pb.ServingSpec, platform: str) -> TensorFlowServingConfig:
+    if spec.WhichOneof("serving_binary") is None:
+        raise SpecError(
+            "ServingSpec: no serving binary is set; set tensorflow_serving=TensorFlowServing()."
+        )
+    serving = spec.tensorflow_serving
+    images = () if platform in PLATFORMS_WITHOUT_IMAGES else _parse_images(serving)
+    if platform in PLATFORMS_WITH_IMAGES and not images:
+        raise SpecError(
+            "ServingSpec.tensorflow_serving: neither tags nor digests are set; name at least one, "
+            'for example tags=["2.16.1"].'
+        )
+    config_files = {
+        flag: _parse_config_file(flag, file) for flag, file in sorted(serving.config_files.items())
+    }
+    _check_args(serving.args, config_files)
+    for variable in serving.env:
+        if variable in RESERVED_VARIABLES:
+            raise SpecError(
+                f"ServingSpec.tensorflow_serving.env: {variable} is set by the validator itself; "
+                "remove it."
+            )
+        if not variable or "=" in variable or "\0" in variable + serving.env[variable]:
+            raise SpecError(
+                f"ServingSpec.tensorflow_serving.env: {variable!r} cannot be the name of a "
+                "variable, or its value holds a zero byte."
+            )
+    return TensorFlowServingConfig(images, tuple(serving.args), dict(serving.env), config_files)
+
+
+def _parse_images(serving: pb.TensorFlowServing) -> tuple[str, ...]:
+    image = serving.image_name or DEFAULT_IMAGE_NAME
+    for field, values in (("tags", serving.tags), ("digests", serving.digests)):
+        if "" in values:
+            raise SpecError(f"ServingSpec.tensorflow_serving.{field}: an entry is empty.")
+    by_tag = [f"{image}:{tag}" for tag in serving.tags]
+    by_digest = [f"{image}@{digest}" for digest in serving.digests]
+    return tuple(dict.fromkeys(by_tag + by_digest))
+
+
+def _parse_config_file(flag: str, file: pb.ConfigFile) -> ConfigFileSource:
+    field = f"ServingSpec.tensorflow_serving.config_files[{flag!r}]"
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", flag):
+        raise SpecError(f"{field}: give the flag's name without dashes and value.")
+    _check_not_reserved(field, flag)
+    source = file.WhichOneof("source")
+    if source is None or not getattr(file, source):
+        raise SpecError(f"{field}: neither text nor uri is set.")
+    return ConfigFileSource(
+        text=file.text if source == "text" else None, uri=file.uri if source == "uri" else None
+    )
+
+
+def _check_args(args: Sequence[str], config_files: Mapping[str, object]) -> None:
+    for index, argument in enumerate(args):
+        field = f"ServingSpec.tensorflow_serving.args[{index}]"
+        match = re.fullmatch(r"--?([A-Za-z0-9_-]+)(=.*)?", argument, re.DOTALL)
+        if match is None or "\0" in argument:
+            raise SpecError(
+                f"{field}: {argument!r} is not a flag; write it as --name=value, name and value "
+                "in one entry."
+            )
+        flag = match.group(1).replace("-", "_")
+        _check_not_reserved(field, flag)
+        if flag in config_files:
+            raise SpecError(f"{field}: --{flag} is set by config_files too; keep one of them.")
+
+
+def _check_not_reserved(field: str, flag: str) -> None:
+    if flag in RESERVED_FLAGS:
+        raise SpecError(
+            f"{field}: --{flag} is set by the validator itself, which must know where the server "
+            "listens and which model it serves; remove it."
+        )
+
+
+def _parse_requests(spec: pb.RequestSpec, *, query: bool) -> RequestConfig:
+    if query and spec.WhichOneof("kind") is None:
+        raise SpecError(
+            "RequestSpec: the kind of request is not set; set "
+            "tensorflow_serving=TensorFlowServingRequestSpec()."
+        )
+    serving = spec.tensorflow_serving
+    for field, values in (
+        ("tag_set", serving.tag_set),
+        ("signature_names", serving.signature_names),
+    ):
+        if "" in values:
+            raise SpecError(f"RequestSpec.tensorflow_serving.{field}: an entry is empty.")
+    return RequestConfig(
+        signature_names=tuple(dict.fromkeys(serving.signature_names)) or (DEFAULT_SIGNATURE,),
+        tag_set=tuple(dict.fromkeys(serving.tag_set)) or DEFAULT_TAG_SET,
+        split_name=spec.split_name or None,
+        num_examples=int(
+            _positive("RequestSpec.num_examples", spec.num_examples, DEFAULT_NUM_EXAMPLES)
+        ),
+        make_warmup=spec.make_warmup,
+    )
+
+
+def _notes(serving: pb.TensorFlowServing, platform: str) -> tuple[str, ...]:
+    images = _parse_images(serving)
+    if images and platform in PLATFORMS_WITHOUT_IMAGES:
+        return (
+            f"The platform {platform} runs no image, so the model was not validated with "
+            f"{', '.join(images)}, but with the server that this report names.",
+        )
+    return ()
+
+
+def _echo(
+    serving_spec: pb.ServingSpec,
+    validation_spec: pb.ValidationSpec,
+    request_spec: pb.RequestSpec | None,
+) -> dict[str, Any]:
+    """The specs for the report; environment variables may hold secrets, so no values of them."""
+    serving = pb.ServingSpec()
+    serving.CopyFrom(serving_spec)
+    for variable in serving.tensorflow_serving.env:
+        serving.tensorflow_serving.env[variable] = "(not shown)"
+    return {
+        "serving_spec": to_dict(serving),
+        "validation_spec": to_dict(validation_spec),
+        "request_spec": None if request_spec is None else to_dict(request_spec),
+    }

@@ -1,0 +1,313 @@
+"""Why a validation attempt failed, as data.
+
+A `Fault` is what the log line, the report, the artifact's properties and the
+exception's text are made from. Its category is one of `CATEGORIES`, which
+decides whom it is blamed on, whether it is worth another try, and what to do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterable
+
+
+class Phase(str, enum.Enum):
+    """A step of a validation, in the order in which they happen."""
+
+    CONFIGURE = "configure"
+    STAGE = "stage"
+    IMAGE = "image"
+    SCHEDULE = "schedule"
+    START = "start"
+    LOAD = "load"
+    WARM_UP = "warm-up"
+    QUERY = "query"
+    CHECK = "check"
+    STOP = "stop"
+
+
+class Blame(str, enum.Enum):
+    """Whose fault it is. Only `MODEL` says something about the model."""
+
+    MODEL = "model"
+    DATA = "data"
+    INFRASTRUCTURE = "infrastructure"
+    CONFIGURATION = "configuration"
+
+
+@dataclasses.dataclass(frozen=True)
+class Category:
+    """A kind of fault.
+
+    Attributes:
+        name: stable identifier, for programs.
+        blame: whose fault it is.
+        transient: whether another try may succeed.
+        hint: what a person can do about it.
+    """
+
+    name: str
+    blame: Blame
+    transient: bool
+    hint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What a fault was concluded from.
+
+    Attributes:
+        exit_code: the server's exit code; a signal N is 128 + N, as in a shell.
+        grpc_code: name of the gRPC status code, such as "INVALID_ARGUMENT".
+        log_line: the decisive line of the server's log.
+        events: what the platform said, oldest first.
+    """
+
+    exit_code: int | None = None
+    grpc_code: str | None = None
+    log_line: str | None = None
+    events: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """Why an attempt, or the validation as a whole, failed.
+
+    Attributes:
+        phase: what was being done.
+        category: name of one of `CATEGORIES`.
+        blame: whose fault it is.
+        transient: whether another try may succeed.
+        summary: one plain sentence.
+        detail: the full message of whoever reported the fault; may be empty.
+        hint: what a person can do about it.
+        evidence: what the fault was concluded from.
+    """
+
+    phase: Phase
+    category: str
+    blame: Blame
+    transient: bool
+    summary: str
+    detail: str = ""
+    hint: str = ""
+    evidence: Evidence = Evidence()
+
+
+class FaultError(Exception):
+    """Raised where a fault is found; carries it.
+
+    Attributes:
+        fault: the fault.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.summary)
+        self.fault = fault
+
+
+def _table(categories: Iterable[Category]) -> dict[str, Category]:
+    return {category.name: category for category in categories}
+
+
+_CHECK_EXPORT = "Look at what Trainer exported; the export must write a complete SavedModel."
+_NOT_THE_SERVER = (
+    "Run the command in the report by hand; it must be a tensorflow_model_server or behave as one."
+)
+
+CATEGORIES: dict[str, Category] = _table(
+    [
+        # The model's own.
+        Category("model_missing", Blame.MODEL, False, _CHECK_EXPORT),
+        Category("model_unreadable", Blame.MODEL, False, _CHECK_EXPORT),
+        Category(
+            "tags_missing",
+            Blame.MODEL,
+            False,
+            "Export the model with these tags, or set RequestSpec.tensorflow_serving.tag_set "
+            "to those it has.",
+        ),
+        Category(
+            "signature_missing",
+            Blame.MODEL,
+            False,
+            "Export the model with this signature, or name one that it has in "
+            "RequestSpec.tensorflow_serving.signature_names.",
+        ),
+        Category(
+            "model_load_failed",
+            Blame.MODEL,
+            False,
+            "Load the model in the same version of the server by hand and look at its log.",
+        ),
+        Category(
+            "op_missing",
+            Blame.MODEL,
+            False,
+            "Export the model without this op, or serve it with a server that has it "
+            "(a newer version, or one built with the package that the op comes from).",
+        ),
+        Category("variables_unreadable", Blame.MODEL, False, _CHECK_EXPORT),
+        Category(
+            "warm_up_failed",
+            Blame.MODEL,
+            False,
+            "Make the model's assets.extra/tf_serving_warmup_requests anew, or remove it.",
+        ),
+        Category(
+            "load_timeout",
+            Blame.MODEL,
+            False,
+            "If the model is known to load slowly, raise ValidationSpec.max_loading_time_seconds.",
+        ),
+        Category(
+            "server_crashed",
+            Blame.MODEL,
+            False,
+            "The model brings its server down; look at custom ops and at the server's log.",
+        ),
+        Category(
+            "request_failed",
+            Blame.MODEL,
+            False,
+            "The serving signature cannot answer such an example; try it on the exported model "
+            "with the same examples.",
+        ),
+        Category(
+            "request_timeout",
+            Blame.MODEL,
+            False,
+            "If the model is known to answer slowly, raise ValidationSpec.request_timeout_seconds.",
+        ),
+        # The data's.
+        Category(
+            "examples_missing",
+            Blame.DATA,
+            False,
+            "Look at what ExampleGen wrote, and at RequestSpec.split_name.",
+        ),
+        Category("examples_unreadable", Blame.DATA, False, "Run ExampleGen again."),
+        Category(
+            "examples_unfit",
+            Blame.DATA,
+            False,
+            "The records must be serialized tf.Example messages, as ExampleGen writes them by "
+            "default.",
+        ),
+        # The configuration's.
+        Category("configuration_invalid", Blame.CONFIGURATION, False, "Correct the field named."),
+        Category(
+            "signature_unsupported",
+            Blame.CONFIGURATION,
+            False,
+            "Ask a signature with one input of serialized examples, or validate without requests.",
+        ),
+        Category(
+            "executable_unusable",
+            Blame.CONFIGURATION,
+            False,
+            "Set ServingSpec.local_process.executable to a tensorflow_model_server, or leave it "
+            "unset to use the one on PATH or the embedded server.",
+        ),
+        Category(
+            "server_flags_refused",
+            Blame.CONFIGURATION,
+            False,
+            "Correct ServingSpec.tensorflow_serving.args and config_files.",
+        ),
+        # Everybody else's.
+        Category(
+            "storage_failed",
+            Blame.INFRASTRUCTURE,
+            True,
+            "See that the storage can be reached and read with the validator's rights.",
+        ),
+        Category("server_exited", Blame.INFRASTRUCTURE, False, _NOT_THE_SERVER),
+        Category("server_not_ready", Blame.INFRASTRUCTURE, False, _NOT_THE_SERVER),
+        Category("server_incompatible", Blame.INFRASTRUCTURE, False, _NOT_THE_SERVER),
+        Category(
+            "server_killed",
+            Blame.INFRASTRUCTURE,
+            True,
+            "Something killed the server, most often the system for want of memory; give the "
+            "machine more, or validate fewer servers at once "
+            "(ValidationSpec.max_parallel_servers).",
+        ),
+        Category(
+            "out_of_memory",
+            Blame.INFRASTRUCTURE,
+            True,
+            "Give the server as much memory as in production, or validate fewer servers at once "
+            "(ValidationSpec.max_parallel_servers).",
+        ),
+        Category(
+            "illegal_instruction",
+            Blame.INFRASTRUCTURE,
+            False,
+            "The server's binary is built for another processor (AVX); use one built for this.",
+        ),
+        Category(
+            "model_not_delivered",
+            Blame.INFRASTRUCTURE,
+            True,
+            "The server does not see the model at the place where the platform put it.",
+        ),
+        Category(
+            "connection_lost",
+            Blame.INFRASTRUCTURE,
+            True,
+            "The server runs but its connection broke; look at the machine's load and network.",
+        ),
+        Category(
+            "access_denied",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Something between validator and server refuses the call (a proxy, a service mesh's "
+            "policy); let the validator through.",
+        ),
+        Category(
+            "platform_failed",
+            Blame.INFRASTRUCTURE,
+            True,
+            "The platform could not run the server; look at its own logs.",
+        ),
+    ]
+)
+
+MEMORY_CATEGORIES = frozenset({"out_of_memory", "server_killed"})
+"""Faults that servers running side by side may have caused each other."""
+
+
+def fault(
+    category: str,
+    phase: Phase,
+    summary: str,
+    *,
+    detail: str = "",
+    hint: str | None = None,
+    evidence: Evidence | None = None,
+) -> Fault:
+    """A fault of a known category.
+
+    Args:
+        category: name of one of `CATEGORIES`.
+        phase: what was being done.
+        summary: one plain sentence.
+        detail: the full message of whoever reported the fault.
+        hint: what to do about it, where more is known than the category's.
+        evidence: what the fault was concluded from.
+    """
+    kind = CATEGORIES[category]
+    if not summary.endswith((".", "!", "?", "…")):
+        summary += "."  # it may end with somebody else's words
+    return Fault(
+        phase=phase,
+        category=category,
+        blame=kind.blame,
+        transient=kind.transient,
+        summary=summary,
+        detail=detail,
+        hint=kind.hint if hint is None else hint,
+        evidence=evidence or Evidence(),
+    )

@@ -1,0 +1,157 @@
+"""The file system, as far as the validator uses it.
+
+`FileSystem` names the few functions of TFX's `fileio` that are needed, so that
+the executor can hand in that module itself and a pipeline's own file systems
+work, while the engine stays free of TFX. Without a pipeline, `Gfile` reads what
+TensorFlow reads: local paths, gs:// and what plugins add.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+_logger = logging.getLogger(__name__)
+
+_CHUNK_BYTES = 8 * 1024 * 1024
+
+
+class FileSystem(Protocol):
+    """What is needed of a file system; signatures as in TFX's `fileio`."""
+
+    def open(self, path: Any, mode: str = "r") -> Any:
+        """Opens a file."""
+
+    def exists(self, path: Any) -> bool:
+        """Whether there is a file or folder."""
+
+    def isdir(self, path: Any) -> bool:
+        """Whether there is a folder."""
+
+    def glob(self, pattern: Any) -> list[Any]:
+        """Paths that match a pattern."""
+
+    def makedirs(self, path: Any) -> None:
+        """Makes a folder and those above it."""
+
+    def walk(self, top: Any) -> Iterable[tuple[Any, list[Any], list[Any]]]:
+        """Folders below `top`, each with its folders and files."""
+
+
+class Gfile:
+    """`FileSystem` over TensorFlow's gfile, loaded when first used."""
+
+    def open(self, path: Any, mode: str = "r") -> Any:
+        """Opens a file."""
+        return _gfile().GFile(path, mode)
+
+    def exists(self, path: Any) -> bool:
+        """Whether there is a file or folder."""
+        return bool(_gfile().exists(path))
+
+    def isdir(self, path: Any) -> bool:
+        """Whether there is a folder."""
+        return bool(_gfile().isdir(path))
+
+    def glob(self, pattern: Any) -> list[Any]:
+        """Paths that match a pattern."""
+        return list(_gfile().glob(pattern))
+
+    def makedirs(self, path: Any) -> None:
+        """Makes a folder and those above it."""
+        _gfile().makedirs(path)
+
+    def walk(self, top: Any) -> Iterable[tuple[Any, list[Any], list[Any]]]:
+        """Folders below `top`, each with its folders and files."""
+        walked: Iterable[tuple[Any, list[Any], list[Any]]] = _gfile().walk(top)
+        return walked
+
+
+def _gfile() -> Any:
+    import tensorflow as tf
+
+    return tf.io.gfile
+
+
+@contextlib.contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turns what file systems raise into `OSError`, whatever their own kind.
+
+    TensorFlow's file systems raise `tf.errors.OpError`, TFX's add their
+    `NotFoundError`, plugins raise `OSError`.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(error.message or type(error).__name__) from error
+
+
+def local_path(uri: str) -> Path | None:
+    """The local path that a URI names, or None for a remote one."""
+    if "://" not in uri:
+        return Path(uri)
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
+        return Path(unquote(parts.path))
+    return None
+
+
+def copy_tree(
+    files: FileSystem, source: str, target: str, check: Callable[[], None]
+) -> tuple[int, int]:
+    """Copies a folder, file by file, in chunks.
+
+    Args:
+        files: the file system of both.
+        source: folder to copy.
+        target: folder to make.
+        check: called before each chunk; what it raises ends the copy.
+
+    Returns:
+        Number of files and bytes copied.
+
+    Raises:
+        OSError: if a file cannot be read or written.
+    """
+    count = size = 0
+    with storage_errors():
+        if not files.isdir(source):  # walking it would find nothing, and say nothing
+            raise FileNotFoundError(f"no such folder: {source}")
+        files.makedirs(target)
+        for folder, folders, names in files.walk(source):
+            relative = os.path.relpath(folder, source)
+            there = target if relative == "." else os.path.join(target, relative)  # noqa: PTH118
+            for name in folders:
+                files.makedirs(os.path.join(there, name.rstrip("/")))  # noqa: PTH118
+            for name in names:
+                with (
+                    files.open(os.path.join(folder, name), "rb") as reader,  # noqa: PTH118
+                    files.open(os.path.join(there, name), "wb") as writer,  # noqa: PTH118
+                ):
+                    while True:
+                        check()
+                        chunk = reader.read(_CHUNK_BYTES)
+                        if not chunk:
+                            break
+                        writer.write(chunk)
+                        size += len(chunk)
+                count += 1
+    return count, size
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a local folder, if it is there; links in it are removed, not followed."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _logger.warning("Cannot remove %s: %s", path, error)

@@ -1,0 +1,59 @@
+"""The candidate model: where it lies, and how it gets to this machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from infra_validator.faults import FaultError, Phase, fault
+from infra_validator.files import FileSystem, copy_tree, local_path
+
+
+class ModelSource:
+    """A model, staged at most once however many servers want it.
+
+    Attributes:
+        uri: the SavedModel's folder, a local path or a remote URI.
+    """
+
+    def __init__(
+        self, uri: str, files: FileSystem, staging: Path, check: Callable[[], None]
+    ) -> None:
+        """Stages nothing yet.
+
+        Args:
+            uri: the SavedModel's folder.
+            files: the file system that can read it.
+            staging: a local folder to stage a remote model below.
+            check: called now and then while staging; what it raises ends it.
+        """
+        self.uri = uri.rstrip("/")
+        self._files = files
+        self._staging = staging
+        self._check = check
+        self._lock = threading.Lock()
+        self._path = local_path(self.uri)
+
+    def local_path(self) -> Path:
+        """The model's folder on this machine: its own, or a copy of a remote one.
+
+        Raises:
+            FaultError: "storage_failed" if a remote model cannot be staged.
+        """
+        with self._lock:
+            if self._path is None:
+                target = self._staging / "model"
+                try:
+                    copy_tree(self._files, self.uri, str(target), self._check)
+                except OSError as error:
+                    raise FaultError(
+                        fault(
+                            "storage_failed",
+                            Phase.STAGE,
+                            f"The model cannot be copied to this machine: {self.uri}",
+                            detail=str(error),
+                        )
+                    ) from error
+                self._path = target
+            return self._path.absolute()

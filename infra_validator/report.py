@@ -1,0 +1,152 @@
+"""Everything that a validation learned, as data; `docs/report.md` describes it.
+
+Times are in seconds. What a report never holds: the content of requests and
+examples, and the values of environment variables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from infra_validator.faults import Fault, Phase
+
+SCHEMA_VERSION = 1
+"""Raised when a field changes its meaning or goes; new fields do not raise it."""
+
+FILE_NAME = "infra_validation_report.json"
+
+
+class Verdict(str, enum.Enum):
+    """What is said of the model."""
+
+    BLESSED = "blessed"
+    NOT_BLESSED = "not_blessed"
+    UNDETERMINED = "undetermined"
+
+
+class Mode(str, enum.Enum):
+    """How far the model is tried."""
+
+    LOAD_ONLY = "LOAD_ONLY"
+    LOAD_AND_QUERY = "LOAD_AND_QUERY"
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseReport:
+    """A phase that was gone through.
+
+    Attributes:
+        phase: which.
+        started: seconds from the start of the validation.
+        seconds: how long it took.
+    """
+
+    phase: Phase
+    started: float
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class RequestReport:
+    """A request that was sent.
+
+    Attributes:
+        number: its place among the requests, from 1.
+        signature: the signature asked.
+        method: the RPC.
+        description: what it carried, without the content.
+        seconds: until the answer, or None if there was none.
+    """
+
+    number: int
+    signature: str
+    method: str
+    description: str
+    seconds: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class AttemptReport:
+    """One try of one serving binary.
+
+    Attributes:
+        number: from 1.
+        server: what was run, as the platform tells it.
+        phases: what was gone through, in order. Warm-up is a part of load.
+        requests: what was sent, in order.
+        warm_up_records: warm-up requests that the server replayed while loading.
+        notes: what the server said about flags without effect.
+        fault: why it failed, or None.
+        log_tail: the end of the server's output.
+    """
+
+    number: int
+    server: Mapping[str, Any]
+    phases: tuple[PhaseReport, ...]
+    requests: tuple[RequestReport, ...]
+    warm_up_records: int | None
+    notes: tuple[str, ...]
+    fault: Fault | None
+    log_tail: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class BinaryReport:
+    """All tries of one serving binary.
+
+    Attributes:
+        name: the serving binary.
+        verdict: what it says of the model.
+        attempts: in order; the last one decides.
+    """
+
+    name: str
+    verdict: Verdict
+    attempts: tuple[AttemptReport, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """A validation.
+
+    Attributes:
+        schema_version: `SCHEMA_VERSION`.
+        infra_validator_version: of the package that wrote it.
+        verdict: what is said of the model.
+        reason: one sentence.
+        mode: how far the model was tried.
+        model: the model's URI.
+        platform: the serving platform's name.
+        started_at: wall-clock time of the start, ISO 8601 in UTC.
+        seconds: how long it all took.
+        configuration: the specs as given, without values of environment variables.
+        notes: what the user should know besides.
+        phases: what was gone through before any server started.
+        binaries: the serving binaries tried; none if a fault was found before.
+        fault: the fault that decided, or None.
+        warm_up_records_written: requests stamped into the model, or None.
+    """
+
+    schema_version: int
+    infra_validator_version: str
+    verdict: Verdict
+    reason: str
+    mode: Mode
+    model: str
+    platform: str
+    started_at: str
+    seconds: float
+    configuration: Mapping[str, Any]
+    notes: tuple[str, ...]
+    phases: tuple[PhaseReport, ...]
+    binaries: tuple[BinaryReport, ...]
+    fault: Fault | None
+    warm_up_records_written: int | None = None
+
+    def to_json(self) -> str:
+        """The report as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=False) + "\n"

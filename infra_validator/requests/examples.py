@@ -1,0 +1,119 @@
+"""Takes the first records of a split of examples."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+
+from infra_validator.faults import FaultError, Phase, fault
+from infra_validator.files import FileSystem, storage_errors
+from infra_validator.tfrecord import TFRecordError, read_records
+
+TF_EXAMPLE_FORMAT = "FORMAT_TF_EXAMPLE"
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Where examples lie.
+
+    Attributes:
+        splits: split name to the folder of its files, in the artifact's order.
+        payload_format: TFX's name of what a record holds, such as
+            "FORMAT_TF_EXAMPLE".
+    """
+
+    splits: Mapping[str, str]
+    payload_format: str = TF_EXAMPLE_FORMAT
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """Records taken from a split.
+
+    Attributes:
+        split_name: the split.
+        values: the records, as stored.
+        asked: how many were asked for; the split may hold fewer.
+    """
+
+    split_name: str
+    values: tuple[bytes, ...]
+    asked: int
+
+
+def take_records(
+    files: FileSystem, examples: Examples, split_name: str | None, count: int
+) -> Records:
+    """Reads the first records of a split, in the order of its files' names.
+
+    Args:
+        files: where the examples lie.
+        examples: the splits.
+        split_name: which to read; None for the first.
+        count: how many records; fewer are taken where the split holds fewer.
+
+    Raises:
+        FaultError: "examples_missing", "examples_unreadable" or "storage_failed".
+    """
+    if split_name is None:
+        if not examples.splits:
+            raise _missing("The examples have no split.")
+        split_name = next(iter(examples.splits))
+    elif split_name not in examples.splits:
+        known = ", ".join(examples.splits) or "none"
+        raise _missing(
+            f"RequestSpec.split_name: the examples have no split {split_name!r}; they have: "
+            f"{known}."
+        )
+    values: list[bytes] = []
+    for path in _data_files(files, examples.splits[split_name]):
+        values += _take(files, path, count - len(values))
+        if len(values) == count:
+            break
+    if not values:
+        raise _missing(
+            f"The split {split_name!r} of the examples is empty: {examples.splits[split_name]}"
+        )
+    return Records(split_name, tuple(values), count)
+
+
+def _data_files(files: FileSystem, folder: str) -> list[str]:
+    try:
+        with storage_errors():
+            return sorted(
+                path for path in files.glob(f"{folder.rstrip('/')}/*") if not files.isdir(path)
+            )
+    except OSError as error:
+        raise _storage_failed(folder, error) from error
+
+
+def _take(files: FileSystem, path: str, count: int) -> list[bytes]:
+    try:
+        with storage_errors(), files.open(path, "rb") as file:
+            return list(itertools.islice(read_records(file), count))
+    except TFRecordError as error:
+        raise FaultError(
+            fault(
+                "examples_unreadable",
+                Phase.STAGE,
+                f"The examples cannot be read: {path}: {error}",
+            )
+        ) from error
+    except OSError as error:
+        raise _storage_failed(path, error) from error
+
+
+def _missing(summary: str) -> FaultError:
+    return FaultError(fault("examples_missing", Phase.STAGE, summary))
+
+
+def _storage_failed(path: str, error: OSError) -> FaultError:
+    return FaultError(
+        fault(
+            "storage_failed",
+            Phase.STAGE,
+            f"The examples cannot be read: {path}",
+            detail=str(error),
+        )
+    )

@@ -1,0 +1,1 @@
+"""What a SavedModel says of itself, read without running it."""

@@ -1,0 +1,187 @@
+"""Reads the signatures of a SavedModel from its protos; the graph is never run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+
+from infra_validator.faults import FaultError, Phase, fault
+from infra_validator.files import FileSystem, storage_errors
+
+_BINARY = "saved_model.pb"
+_TEXT = "saved_model.pbtxt"
+_SPLIT = "saved_model.cpb"
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a signature.
+
+    Attributes:
+        dtype: TensorFlow's name, such as "DT_STRING".
+        shape: dimensions, None for an open one; None where the rank is not known.
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """A signature that a server can be asked for.
+
+    Attributes:
+        name: its key in the MetaGraph.
+        method: its method name, such as "tensorflow/serving/predict".
+        inputs: input key to what it takes.
+    """
+
+    name: str
+    method: str
+    inputs: Mapping[str, TensorSpec]
+
+
+def check_is_saved_model(files: FileSystem, path: str) -> None:
+    """Checks that a folder holds a SavedModel, without reading it.
+
+    Raises:
+        FaultError: "model_missing" if it does not; "storage_failed" if the
+            storage cannot be asked.
+    """
+    try:
+        with storage_errors():
+            if any(files.exists(f"{path}/{name}") for name in (_BINARY, _TEXT, _SPLIT)):
+                return
+            there = files.exists(path)
+    except OSError as error:
+        raise _storage_fault(path, error) from error
+    if there:
+        summary = f"The model folder holds no {_BINARY}: {path}"
+    else:
+        summary = f"The model folder does not exist: {path}"
+    raise FaultError(fault("model_missing", Phase.STAGE, summary))
+
+
+def read_signatures(
+    files: FileSystem, path: str, tag_set: Iterable[str], names: Iterable[str]
+) -> list[Signature]:
+    """Reads signatures of the MetaGraph that has exactly the given tags.
+
+    Args:
+        files: where the model lies.
+        path: the SavedModel's folder.
+        tag_set: the MetaGraph's tags.
+        names: the signatures to read, in this order.
+
+    Raises:
+        FaultError: "model_unreadable", "tags_missing", "signature_missing",
+            all the model's fault, since no server could serve it so; or
+            "storage_failed".
+    """
+    meta_graph = _find_meta_graph(_read(files, path), set(tag_set))
+    signatures = []
+    for name in names:
+        if name not in meta_graph.signature_def:
+            known = ", ".join(sorted(meta_graph.signature_def)) or "none at all"
+            raise FaultError(
+                fault(
+                    "signature_missing",
+                    Phase.STAGE,
+                    f"The model has no signature named {name!r}; it has: {known}.",
+                )
+            )
+        signatures.append(_signature(name, meta_graph.signature_def[name]))
+    return signatures
+
+
+def _read(files: FileSystem, path: str) -> Any:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    check_is_saved_model(files, path)
+    try:
+        with storage_errors():
+            if files.exists(f"{path}/{_BINARY}"):
+                with files.open(f"{path}/{_BINARY}", "rb") as file:
+                    return saved_model_pb2.SavedModel.FromString(file.read())
+            if files.exists(f"{path}/{_TEXT}"):
+                with files.open(f"{path}/{_TEXT}", "rb") as file:
+                    return text_format.Parse(file.read(), saved_model_pb2.SavedModel())
+    except OSError as error:
+        raise _storage_fault(path, error) from error
+    except (DecodeError, text_format.ParseError) as error:
+        raise FaultError(
+            fault(
+                "model_unreadable",
+                Phase.STAGE,
+                f"The model's {_BINARY} is truncated or corrupt: {path}",
+                detail=str(error),
+            )
+        ) from error
+    raise FaultError(
+        fault(
+            "signature_unsupported",
+            Phase.STAGE,
+            f"The model is split over several files ({_SPLIT}), whose signatures this version "
+            f"cannot read: {path}",
+            hint="Validate it without requests (leave request_spec unset).",
+        )
+    )
+
+
+def _find_meta_graph(saved_model: Any, tag_set: set[str]) -> Any:
+    available = [set(meta_graph.meta_info_def.tags) for meta_graph in saved_model.meta_graphs]
+    for meta_graph, tags in zip(saved_model.meta_graphs, available, strict=True):
+        if tags == tag_set:
+            return meta_graph
+    listing = "; ".join(", ".join(sorted(tags)) or "(no tags)" for tags in available)
+    if not listing:
+        raise FaultError(
+            fault(
+                "model_unreadable",
+                Phase.STAGE,
+                f"The model's {_BINARY} is empty or truncated: it holds no graph.",
+            )
+        )
+    raise FaultError(
+        fault(
+            "tags_missing",
+            Phase.STAGE,
+            f"The model has no MetaGraph with exactly the tags {', '.join(sorted(tag_set))}; "
+            f"it has: {listing}.",
+        )
+    )
+
+
+def _signature(name: str, proto: Any) -> Signature:
+    from tensorflow.core.framework import types_pb2
+
+    return Signature(
+        name=name,
+        method=proto.method_name,
+        inputs={
+            key: TensorSpec(
+                dtype=types_pb2.DataType.Name(info.dtype),
+                shape=None
+                if info.tensor_shape.unknown_rank
+                else tuple(
+                    None if dim.size < 0 else int(dim.size) for dim in info.tensor_shape.dim
+                ),
+            )
+            for key, info in proto.inputs.items()
+        },
+    )
+
+
+def _storage_fault(path: str, error: OSError) -> FaultError:
+    return FaultError(
+        fault(
+            "storage_failed",
+            Phase.STAGE,
+            f"The model cannot be read: {path}",
+            detail=str(error),
+        )
+    )

@@ -1,0 +1,95 @@
+"""Reads the log of tensorflow_model_server. Pure, and quick: it is read at every new line.
+
+The texts are those of TensorFlow Serving 2.20: core/load_servables_fast.cc,
+core/loader_harness.cc, sources/storage_path/file_system_storage_path_source.cc,
+servables/tensorflow/saved_model_warmup_util.cc, model_servers/main.cc.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+_START_FAILED = "Failed to start server. Error: "
+_SERVABLE_ERROR = re.compile(r"due to error: ([A-Z_]+): (.*?)\}, \}", re.DOTALL)
+_LOAD_FAILED = re.compile(r"Loading servable: \{name: [^}]*\} failed: ([A-Z_]+): (.*)")
+_LOAD_BEGUN = re.compile(
+    r"Loading servable version|Reading SavedModel from|Loading servable: \{name: "
+)
+_MODEL_NOT_FOUND = re.compile(
+    r"Could not find base path .*|No versions of servable .* found under base path .*"
+)
+_USAGE = re.compile(r"^usage: .*", re.MULTILINE)
+_BAD_VALUE = re.compile(r"Couldn't interpret value|Couldn't parse|Invalid protobuf file")
+_WARM_UP = re.compile(
+    r"Number of warmup records read: (\d+)\. Elapsed time \(microseconds\): (\d+)"
+)
+_NOTE = re.compile(r"the embedded server ignores --\S.*|^unknown argument: .*", re.MULTILINE)
+_VERSION = re.compile(r"^TensorFlow (ModelServer|Library): (.*)$", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadError:
+    """Why the server gave up starting.
+
+    Attributes:
+        code: name of the status code, such as "NOT_FOUND".
+        message: the status message; may have several lines.
+    """
+
+    code: str
+    message: str
+
+
+def find_load_error(log: str) -> LoadError | None:
+    """The last reason that the log gives for not starting, or None."""
+    _, found, text = log.rpartition(_START_FAILED)
+    if found:
+        servable = _SERVABLE_ERROR.search(text)
+        if servable is not None:
+            return LoadError(servable[1], servable[2].strip())
+        code, _, message = text.strip().partition("\n")[0].partition(": ")
+        return LoadError(code, message)
+    failures = _LOAD_FAILED.findall(log)
+    return LoadError(*failures[-1]) if failures else None
+
+
+def find_bad_flag(log: str) -> str | None:
+    """What the log says of a flag that the server cannot use, or None."""
+    bad_value = _BAD_VALUE.search(log)
+    if bad_value is not None:
+        end = log.find("\n", bad_value.start())
+        return log[log.rfind("\n", 0, bad_value.start()) + 1 : end if end >= 0 else None].strip()
+    return "the server printed its usage" if _USAGE.search(log) else None
+
+
+def find_model_not_found(log: str) -> str | None:
+    """The line by which the server says that it waits for a model to appear, or None."""
+    match = _MODEL_NOT_FOUND.search(log)
+    return match[0].strip() if match is not None else None
+
+
+def has_begun_loading(log: str) -> bool:
+    """Whether the server has found the model and begun to load it."""
+    return _LOAD_BEGUN.search(log) is not None
+
+
+def find_warm_up(log: str) -> tuple[int, float] | None:
+    """How many warm-up records were replayed and in how many seconds, or None."""
+    match = _WARM_UP.search(log)
+    return (int(match[1]), int(match[2]) / 1e6) if match is not None else None
+
+
+def find_notes(log: str) -> tuple[str, ...]:
+    """Lines about flags that have no effect, each once."""
+    return tuple(dict.fromkeys(note.strip() for note in _NOTE.findall(log)))
+
+
+def find_versions(output: str) -> dict[str, str]:
+    """What --version prints: {"ModelServer": ..., "Library": ...}."""
+    return {match[1]: match[2].strip() for match in _VERSION.finditer(output)}
+
+
+def last_line(log: str) -> str:
+    """The last line that is not blank, or an empty text."""
+    return next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")

@@ -1,0 +1,82 @@
+"""Reads and writes TFRecord files as streams, on any file system.
+
+The format, of each record: length (uint64), masked CRC-32C of the length,
+the data, masked CRC-32C of the data; numbers little-endian
+(tensorflow/core/lib/io/record_writer.h).
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import IO
+
+import google_crc32c
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_MASK_DELTA = 0xA282EAD8
+_MAX_RECORD_BYTES = 2**31
+
+
+class TFRecordError(ValueError):
+    """Raised where a file is no TFRecord file, or a broken one."""
+
+
+def read_records(file: IO[bytes]) -> Iterator[bytes]:
+    """Yields the records of a TFRecord file, gzip-compressed or not.
+
+    Reads no further than needed for the records that are taken.
+
+    Args:
+        file: opened for reading bytes; must be seekable.
+
+    Raises:
+        TFRecordError: at the first broken record; says which.
+        OSError: if the file cannot be read.
+    """
+    compressed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    file.seek(0)
+    stream: IO[bytes] = gzip.GzipFile(fileobj=file, mode="rb") if compressed else file  # type: ignore[assignment]
+    number = 0
+    while True:
+        number += 1
+        try:
+            record = _read_record(stream)
+        except (TFRecordError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise TFRecordError(f"record {number}: {error}") from error
+        if record is None:
+            return
+        yield record
+
+
+def _read_record(stream: IO[bytes]) -> bytes | None:
+    header = stream.read(12)
+    if not header:
+        return None
+    if len(header) < 12:
+        raise TFRecordError("the file ends within a record")
+    length, length_crc = struct.unpack("<QI", header)
+    if _masked_crc(header[:8]) != length_crc or length > _MAX_RECORD_BYTES:
+        raise TFRecordError("not a TFRecord, or corrupt (the length's checksum is wrong)")
+    body = stream.read(length + 4)
+    if len(body) < length + 4:
+        raise TFRecordError("the file ends within a record")
+    data = body[:length]
+    if _masked_crc(data) != struct.unpack("<I", body[length:])[0]:
+        raise TFRecordError("corrupt (the data's checksum is wrong)")
+    return data
+
+
+def write_records(file: IO[bytes], records: Iterable[bytes]) -> None:
+    """Writes records to a file opened for writing bytes, without compression."""
+    for record in records:
+        length = struct.pack("<Q", len(record))
+        file.write(length + struct.pack("<I", _masked_crc(length)))
+        file.write(record + struct.pack("<I", _masked_crc(record)))
+
+
+def _masked_crc(data: bytes) -> int:
+    crc: int = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF

@@ -1,0 +1,240 @@
+"""One attempt: start a server, wait until it serves the model, ask it, stop it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from infra_validator.clients.base import Client
+from infra_validator.faults import Fault, FaultError, Phase, fault
+from infra_validator.report import AttemptReport, RequestReport
+from infra_validator.requests.request import Request
+from infra_validator.runners.base import Exit, Runner
+from infra_validator.servers.base import ServingBinary
+from infra_validator.validation.timeline import Timeline
+from infra_validator.waiting import Cancellation, Deadline, Wake
+
+_LOG_TAIL_LINES = 50
+_LOG_LINE_CHARACTERS = 2000
+
+# When a connection breaks, the server's end may be known only a moment later.
+_EXIT_KNOWN_SECONDS = 1.0
+
+Result = TypeVar("Result")
+
+
+@dataclasses.dataclass(frozen=True)
+class AttemptLimits:
+    """Time limits, in seconds.
+
+    Attributes:
+        before_load: for each phase before the server's process runs.
+        loading: from the process running to the model available.
+        request: for one request.
+    """
+
+    before_load: Mapping[Phase, float]
+    loading: float
+    request: float
+
+
+class Attempt:
+    """Runs once, in one thread."""
+
+    def __init__(
+        self,
+        number: int,
+        runner: Runner,
+        binary: ServingBinary,
+        limits: AttemptLimits,
+        timeline: Timeline,
+        wake: Wake,
+        cancellation: Cancellation,
+    ) -> None:
+        self._number = number
+        self._runner = runner
+        self._binary = binary
+        self._limits = limits
+        self._timeline = timeline
+        self._wake = wake
+        self._cancellation = cancellation
+        self._sent: list[RequestReport] = []
+
+    def run(self, requests: Sequence[Request]) -> AttemptReport:
+        """Runs the attempt; the server is gone when it returns, or raises.
+
+        Raises:
+            Cancelled: if the validation was given up.
+        """
+        found: Fault | None = None
+        identity: Mapping[str, Any] = {}
+        self._cancellation.subscribe(self._wake)
+        try:
+            self._timeline.enter(Phase.START)
+            self._runner.start()
+            client = self._wait_until_ready()
+            try:
+                for request in requests:
+                    self._timeline.enter(Phase.QUERY)
+                    self._ask(client, request)
+            finally:
+                client.close()
+        except FaultError as error:
+            found = error.fault
+        finally:
+            self._cancellation.unsubscribe(self._wake)
+            self._timeline.enter(Phase.STOP)
+            try:
+                identity = self._runner.identity()
+            finally:
+                self._runner.stop()
+                self._timeline.finish()
+        log = self._runner.logs()
+        facts = self._binary.read_log(log)
+        return AttemptReport(
+            number=self._number,
+            server=identity,
+            phases=tuple(self._timeline.phases()),
+            requests=tuple(self._sent),
+            warm_up_records=facts.warm_up_records,
+            notes=facts.notes,
+            fault=found,
+            log_tail=tuple(
+                line[:_LOG_LINE_CHARACTERS] for line in log.splitlines()[-_LOG_TAIL_LINES:]
+            ),
+        )
+
+    def _wait_until_ready(self) -> Client:
+        client: Client | None = None
+
+        def connected() -> Client | None:
+            nonlocal client
+            if client is None:
+                endpoint = self._runner.endpoint()
+                if endpoint is None:
+                    return None
+                client = self._binary.connect(endpoint, self._wake)
+            return client if client.ready() else None
+
+        try:
+            self._timeline.enter(self._runner.phase())
+            ready = self._wait(connected, self._loading_deadline, self._diagnose_loading)
+            self._note_warm_up()
+        except BaseException:
+            if client is not None:
+                client.close()
+            raise
+        return ready
+
+    def _ask(self, client: Client, request: Request) -> None:
+        call = client.send(request, self._limits.request)
+        try:
+            answered = self._wait(
+                lambda: call if call.done() else None,
+                Deadline.never,  # the call has a deadline of its own
+                lambda: self._diagnose_exit_while_asking(request),
+            )
+            if answered.lost_connection():
+                self._await_exit(request)
+            seconds = call.result()
+        except FaultError:
+            self._sent.append(_report(request, None))
+            raise
+        finally:
+            call.cancel()
+        self._sent.append(_report(request, round(seconds, 6)))
+
+    def _wait(
+        self,
+        done: Callable[[], Result | None],
+        deadline: Callable[[], Deadline],
+        diagnose: Callable[[], Fault | None],
+    ) -> Result:
+        """The one wait: for `done`, an ended server, another fault, the deadline, or cancellation.
+
+        Whatever may change any of these wakes it.
+        """
+        while True:
+            self._cancellation.check()
+            result = done()
+            if result is not None:
+                return result
+            found = diagnose()
+            if found is not None:
+                raise FaultError(found)
+            limit = deadline()
+            if limit.expired():
+                raise FaultError(self._diagnose_timeout())
+            self._wake.wait(limit.remaining())
+
+    def _loading_deadline(self) -> Deadline:
+        """Each phase on the way has its own limit, counted from when it began."""
+        self._timeline.enter(self._runner.phase())
+        phase = self._timeline.current
+        if phase == Phase.LOAD:
+            seconds = self._limits.loading
+        else:
+            seconds = self._limits.before_load.get(phase or Phase.START, float("inf"))
+        return Deadline.after(seconds - self._timeline.elapsed())
+
+    def _diagnose_loading(self) -> Fault | None:
+        known = self._runner.diagnose()
+        if known is not None:
+            return known
+        ended = self._runner.poll()
+        if ended is not None:
+            return self._binary.diagnose_exit(ended.code, ended.reason, self._runner.logs())
+        return self._binary.read_log(self._runner.logs()).fatal
+
+    def _diagnose_timeout(self) -> Fault:
+        phase = self._timeline.current or Phase.START
+        if phase == Phase.LOAD:
+            return self._binary.diagnose_timeout(self._limits.loading, self._runner.logs())
+        return fault(
+            "platform_failed",
+            phase,
+            f"The platform did not run the server within "
+            f"{self._limits.before_load.get(phase, 0):g} s (phase {phase.value}).",
+        )
+
+    def _diagnose_exit_while_asking(self, request: Request) -> Fault | None:
+        ended = self._runner.poll()
+        return None if ended is None else self._crashed(ended, request)
+
+    def _await_exit(self, request: Request) -> None:
+        """Raises the server's end as the fault, if that is why the connection broke."""
+        limit = Deadline.after(_EXIT_KNOWN_SECONDS)
+        while not limit.expired():
+            self._cancellation.check()
+            ended = self._runner.poll()
+            if ended is not None:
+                raise FaultError(self._crashed(ended, request))
+            self._wake.wait(limit.remaining())
+
+    def _crashed(self, ended: Exit, request: Request) -> Fault:
+        known = self._runner.diagnose()
+        if known is not None:
+            return known
+        return self._binary.diagnose_crash(
+            ended.code, ended.reason, self._runner.logs(), f"request {request.number}"
+        )
+
+    def _note_warm_up(self) -> None:
+        """The server warms up while it loads; its log tells afterwards how long it took."""
+        seconds = self._binary.read_log(self._runner.logs()).warm_up_seconds
+        if seconds is not None:
+            now = time.monotonic()
+            self._timeline.finish()
+            self._timeline.add(Phase.WARM_UP, now - seconds, seconds)
+
+
+def _report(request: Request, seconds: float | None) -> RequestReport:
+    return RequestReport(
+        number=request.number,
+        signature=request.signature,
+        method=request.method.value,
+        description=request.description,
+        seconds=seconds,
+    )
