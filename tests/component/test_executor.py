@@ -1,0 +1,522 @@
+"""The executor: artifacts in, blessing out, as Pusher and TFX expect them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.components.base import base_executor
+from tfx.types import standard_artifacts
+from tfx.utils import path_utils
+
+import infra_validator as iv
+from infra_validator.executor import Executor, ValidationFailedError
+from infra_validator.specs import to_json
+from infra_validator.tfrecord import read_records
+from tests.conftest import example_bytes, write_split
+
+pytestmark = pytest.mark.usefixtures("leaves_nothing")
+
+SERVING = iv.ServingSpec(
+    tensorflow_serving=iv.TensorFlowServing(), local_process=iv.LocalProcessConfig()
+)
+REQUESTS = iv.RequestSpec(tensorflow_serving=iv.TensorFlowServingRequestSpec(), num_examples=3)
+
+
+class Run:
+    """One execution: its artifacts and folders."""
+
+    def __init__(self, folder: Path) -> None:
+        self.blessing = standard_artifacts.InfraBlessing()
+        self.blessing.uri = str(folder / "blessing")
+        (folder / "blessing").mkdir()
+        self.working_dir = folder / "stateful"
+        self.executor = Executor(
+            base_executor.BaseExecutor.Context(
+                tmp_dir=str(folder / "tmp"),
+                unique_id="1",
+                stateful_working_dir=str(self.working_dir),
+            )
+        )
+
+    def do(
+        self,
+        model_uri: Path | str,
+        split: Path | None = None,
+        serving: iv.ServingSpec = SERVING,
+        validation: iv.ValidationSpec | None = None,
+        requests: iv.RequestSpec | None = REQUESTS,
+        model: Any = None,
+        examples: Any = None,
+    ) -> None:
+        if model is None:
+            model = standard_artifacts.Model()
+        model.uri = str(model_uri)
+        inputs: dict[str, Any] = {"model": [model]}
+        if split is not None:
+            examples = examples or standard_artifacts.Examples()
+            examples.uri = str(split.parent)
+            examples.split_names = json.dumps([split.name.removeprefix("Split-")])
+            inputs["examples"] = [examples]
+        specs = {
+            "serving_spec": serving,
+            "validation_spec": validation,
+            "request_spec": requests,
+        }
+        self.executor.Do(
+            inputs,
+            {"blessing": [self.blessing]},
+            {key: to_json(spec) for key, spec in specs.items() if spec is not None},
+        )
+
+    @property
+    def files(self) -> set[str]:
+        return {path.name for path in Path(self.blessing.uri).iterdir()}
+
+    @property
+    def report(self) -> dict[str, Any]:
+        uri = self.blessing.get_string_custom_property("report_uri")
+        report: dict[str, Any] = json.loads(Path(uri).read_text())
+        return report
+
+    def failed_report(self, error: BaseException) -> dict[str, Any]:
+        """The report of a failed execution, at the place that the exception's text names."""
+        place = Path(str(error).rpartition("Report: ")[2])
+        assert place.parent == self.working_dir
+        report: dict[str, Any] = json.loads(place.read_text())
+        return report
+
+
+@pytest.fixture
+def execution(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+@pytest.fixture
+def model_uri(saved_model: Path, tmp_path: Path) -> Path:
+    """A Model artifact's folder, laid out as Trainer does; the SavedModel may be changed."""
+    shutil.copytree(saved_model, tmp_path / "model" / "Format-Serving")
+    return tmp_path / "model"
+
+
+def test_a_good_model_is_blessed_as_pusher_reads_it(
+    execution: Run, model_uri: Path, split: Path
+) -> None:
+    execution.do(model_uri, split)
+    assert execution.files == {"INFRA_BLESSED", "infra_validation_report.json"}
+    assert (Path(execution.blessing.uri) / "INFRA_BLESSED").read_bytes() == b""
+    assert execution.blessing.get_int_custom_property("blessed") == 1
+    assert not execution.blessing.has_custom_property("has_model")
+    assert execution.blessing.get_string_custom_property("verdict") == "blessed"
+    report = execution.report
+    assert report["schema_version"] == 1
+    assert report["mode"] == "LOAD_AND_QUERY"
+    attempt = report["binaries"][0]["attempts"][0]
+    assert [phase["phase"] for phase in attempt["phases"]] == ["start", "load", "query", "stop"]
+    assert all(request["seconds"] > 0 for request in attempt["requests"])
+    assert len(attempt["requests"]) == 3
+    assert attempt["server"]["server"] == "embedded model server"
+
+
+def test_properties_are_text_and_whole_numbers_only(
+    execution: Run, model_uri: Path, split: Path
+) -> None:
+    execution.do(model_uri, split)
+    kinds = {
+        value.WhichOneof("value")
+        for value in execution.blessing.mlmd_artifact.custom_properties.values()
+    }
+    assert kinds == {"string_value", "int_value"}
+
+
+def test_make_warmup_stamps_a_copy_and_leaves_the_model_alone(
+    execution: Run, model_uri: Path, split: Path
+) -> None:
+    before = snapshot(model_uri)
+    requests = iv.RequestSpec(
+        tensorflow_serving=iv.TensorFlowServingRequestSpec(), num_examples=3, make_warmup=True
+    )
+    execution.do(model_uri, split, requests=requests)
+    assert execution.blessing.get_int_custom_property("has_model") == 1
+    stamped = Path(path_utils.stamped_model_path(execution.blessing.uri))
+    with Path(path_utils.warmup_file_path(str(stamped))).open("rb") as file:
+        assert len(list(read_records(file))) == 3
+    shutil.rmtree(stamped / "assets.extra")
+    assert snapshot(stamped) == snapshot(model_uri / "Format-Serving")
+    assert snapshot(model_uri) == before
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_stamped_model_is_served_with_its_warm_up(
+    tmp_path: Path, model_uri: Path, split: Path
+) -> None:
+    (tmp_path / "first").mkdir()
+    first = Run(tmp_path / "first")
+    requests = iv.RequestSpec(
+        tensorflow_serving=iv.TensorFlowServingRequestSpec(), num_examples=3, make_warmup=True
+    )
+    first.do(model_uri, split, requests=requests)
+    again = tmp_path / "again"
+    shutil.copytree(path_utils.stamped_model_path(first.blessing.uri), again / "Format-Serving")
+    (tmp_path / "second").mkdir()
+    second = Run(tmp_path / "second")
+    second.do(again, split)
+    attempt = second.report["binaries"][0]["attempts"][0]
+    assert attempt["warm_up_records"] == 3
+    assert "warm-up" in [phase["phase"] for phase in attempt["phases"]]
+
+
+@pytest.mark.parametrize("layout", ["old", "estimator"])
+def test_older_layouts_of_the_model_artifact_are_found(
+    execution: Run, saved_model: Path, split: Path, tmp_path: Path, layout: str
+) -> None:
+    model = standard_artifacts.Model()
+    if layout == "old":
+        shutil.copytree(saved_model, tmp_path / "model" / "serving_model_dir")
+        model.mlmd_artifact.state = metadata_store_pb2.Artifact.LIVE
+        model.set_string_custom_property("tfx_version", "0.28.0")
+    else:
+        shutil.copytree(
+            saved_model, tmp_path / "model" / "Format-Serving" / "export" / "name" / "1234"
+        )
+    execution.do(tmp_path / "model", split, model=model)
+    assert execution.files == {"INFRA_BLESSED", "infra_validation_report.json"}
+
+
+def test_a_model_that_is_stored_remotely_is_staged_once(
+    execution: Run, saved_model: Path, split: Path
+) -> None:
+    from infra_validator.files import Gfile, copy_tree
+
+    copy_tree(Gfile(), str(saved_model), "ram://models/a/Format-Serving", lambda: None)
+    execution.do("ram://models/a", split)
+    assert execution.report["verdict"] == "blessed"
+
+
+def test_an_estimator_export_with_two_models_is_not_blessed(
+    execution: Run, saved_model: Path, tmp_path: Path
+) -> None:
+    for version in ("1", "2"):
+        shutil.copytree(
+            saved_model, tmp_path / "model" / "Format-Serving" / "export" / "name" / version
+        )
+    execution.do(tmp_path / "model", requests=None)
+    assert execution.files == {"INFRA_NOT_BLESSED", "infra_validation_report.json"}
+    assert "exactly one exported model" in execution.report["reason"]
+
+
+def test_tags_say_nothing_on_a_platform_without_images(execution: Run, model_uri: Path) -> None:
+    serving = iv.ServingSpec(
+        tensorflow_serving=iv.TensorFlowServing(tags=["2.8.2", "latest"]),
+        local_process=iv.LocalProcessConfig(),
+    )
+    execution.do(model_uri, serving=serving, requests=None)
+    assert len(execution.report["binaries"]) == 1
+    assert "tensorflow/serving:2.8.2" in execution.report["notes"][0]
+
+
+def drop_folder(model: Path) -> None:
+    shutil.rmtree(model)
+
+
+def empty_folder(model: Path) -> None:
+    shutil.rmtree(model)
+    model.mkdir()
+
+
+def truncate_graph(model: Path) -> None:
+    graph = model / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes()[: graph.stat().st_size // 2])
+
+
+def drop_variables(model: Path) -> None:
+    shutil.rmtree(model / "variables")
+
+
+def drop_variables_data(model: Path) -> None:
+    for path in (model / "variables").glob("*.data-*"):
+        path.unlink()
+
+
+def rename_an_op(model: Path) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    graph = saved_model_pb2.SavedModel.FromString((model / "saved_model.pb").read_bytes())
+    definition = graph.meta_graphs[0].graph_def
+    for node in definition.node:
+        if node.op == "VarHandleOp":
+            node.op = "FancyVariable"
+    (model / "saved_model.pb").write_bytes(graph.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("breakage", "category", "started"),
+    [
+        (drop_folder, "model_missing", False),
+        (empty_folder, "model_missing", False),
+        (truncate_graph, "model_unreadable", False),
+        (drop_variables, "variables_unreadable", True),
+        (drop_variables_data, "variables_unreadable", True),
+        (rename_an_op, "op_missing", True),
+    ],
+)
+def test_a_broken_model_is_not_blessed_with_the_reason(
+    execution: Run,
+    model_uri: Path,
+    split: Path,
+    breakage: Callable[[Path], None],
+    category: str,
+    started: bool,
+) -> None:
+    breakage(model_uri / "Format-Serving")
+    execution.do(model_uri, split)
+    assert execution.files == {"INFRA_NOT_BLESSED", "infra_validation_report.json"}
+    assert execution.blessing.get_int_custom_property("blessed") == 0
+    report = execution.report
+    assert (report["verdict"], report["fault"]["category"]) == ("not_blessed", category)
+    assert execution.blessing.get_string_custom_property("reason") == report["reason"]
+    assert execution.blessing.get_string_custom_property("fault_blame") == "model"
+    assert [len(binary["attempts"]) for binary in report["binaries"]] == [1] * started
+
+
+def test_a_signature_that_does_not_exist_is_not_blessed(
+    execution: Run, model_uri: Path, split: Path
+) -> None:
+    requests = iv.RequestSpec(
+        tensorflow_serving=iv.TensorFlowServingRequestSpec(signature_names=["absent"])
+    )
+    execution.do(model_uri, split, requests=requests)
+    assert execution.files == {"INFRA_NOT_BLESSED", "infra_validation_report.json"}
+    assert "'absent'" in execution.report["reason"]
+    assert "serving_default" in execution.report["reason"]
+
+
+def test_a_request_that_the_model_refuses_is_not_blessed_and_not_shown(
+    execution: Run, model_uri: Path, tmp_path: Path
+) -> None:
+    split = write_split(tmp_path / "Split-eval", [example_bytes(secret_income=123456.0)])
+    execution.do(model_uri, split)
+    report = json.dumps(execution.report)
+    assert execution.report["fault"]["category"] == "request_failed"
+    assert execution.report["fault"]["evidence"]["grpc_code"] == "INVALID_ARGUMENT"
+    assert "secret_income" not in report
+
+
+def not_examples(split: Path) -> None:
+    shutil.rmtree(split)
+    write_split(split, [b"name,income\n", b"\xff\xfe"])
+
+
+def empty_split(split: Path) -> None:
+    shutil.rmtree(split)
+    write_split(split, [])
+
+
+def no_files(split: Path) -> None:
+    shutil.rmtree(split)
+    split.mkdir()
+
+
+def corrupt_file(split: Path) -> None:
+    for path in split.iterdir():
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        path.write_bytes(data)
+
+
+def not_tfrecord(split: Path) -> None:
+    for path in split.iterdir():
+        path.write_text("a,b,c\n1,2,3\n" * 10)
+
+
+@pytest.mark.parametrize(
+    ("breakage", "category"),
+    [
+        (not_examples, "examples_unfit"),
+        (empty_split, "examples_missing"),
+        (no_files, "examples_missing"),
+        (corrupt_file, "examples_unreadable"),
+        (not_tfrecord, "examples_unreadable"),
+    ],
+)
+def test_unusable_examples_fail_the_execution_with_a_report(
+    execution: Run,
+    model_uri: Path,
+    tmp_path: Path,
+    breakage: Callable[[Path], None],
+    category: str,
+) -> None:
+    split = write_split(
+        tmp_path / "examples" / "Split-train", (example_bytes(x=float(n)) for n in range(20))
+    )
+    breakage(split)
+    everything = iv.RequestSpec(
+        tensorflow_serving=iv.TensorFlowServingRequestSpec(), num_examples=20
+    )
+    with pytest.raises(ValidationFailedError) as caught:
+        execution.do(model_uri, split, requests=everything)
+    report = execution.failed_report(caught.value)
+    assert report["fault"]["category"] == category
+    assert report["fault"]["blame"] == "data"
+    assert str(caught.value).startswith(report["reason"])
+    assert execution.files == set()
+    assert not execution.blessing.has_custom_property("blessed")
+
+
+def test_a_configuration_that_cannot_work_here_fails_the_execution(
+    execution: Run, model_uri: Path
+) -> None:
+    serving = iv.ServingSpec(
+        tensorflow_serving=iv.TensorFlowServing(),
+        local_process=iv.LocalProcessConfig(executable="/no/such/server"),
+    )
+    with pytest.raises(ValidationFailedError, match=r"local_process\.executable"):
+        execution.do(model_uri, serving=serving)
+    assert execution.files == set()
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_an_undetermined_outcome_does_what_the_spec_asks(
+    execution: Run, model_uri: Path, stand_in: str, fail: bool
+) -> None:
+    serving = iv.ServingSpec(
+        tensorflow_serving=iv.TensorFlowServing(env={"STAND_IN_FAULT": "exit_at_start"}),
+        local_process=iv.LocalProcessConfig(executable=stand_in),
+    )
+    validation = iv.ValidationSpec(fail_execution_when_undetermined=fail)
+    if fail:
+        with pytest.raises(ValidationFailedError) as caught:
+            execution.do(model_uri, serving=serving, validation=validation)
+        assert execution.failed_report(caught.value)["verdict"] == "undetermined"
+        assert execution.files == set()
+    else:
+        execution.do(model_uri, serving=serving, validation=validation)
+        assert execution.files == {"INFRA_NOT_BLESSED", "infra_validation_report.json"}
+        assert execution.blessing.get_string_custom_property("verdict") == "undetermined"
+        assert "fail_execution_when_undetermined" in execution.blessing.get_string_custom_property(
+            "fault_hint"
+        )
+
+
+def test_half_a_query_loads_only_and_says_so(execution: Run, model_uri: Path, split: Path) -> None:
+    execution.do(model_uri, split, requests=None)
+    assert execution.report["mode"] == "LOAD_ONLY"
+    assert execution.report["verdict"] == "blessed"
+    assert "no request_spec" in execution.report["notes"][0]
+
+
+def test_fewer_examples_than_asked_for_are_noted(
+    execution: Run, model_uri: Path, split: Path
+) -> None:
+    requests = iv.RequestSpec(
+        tensorflow_serving=iv.TensorFlowServingRequestSpec(), num_examples=100
+    )
+    execution.do(model_uri, split, requests=requests)
+    assert execution.report["notes"] == [
+        "The split 'train' holds only 20 examples; 100 were asked for."
+    ]
+
+
+def test_values_of_environment_variables_stay_out_of_the_report(
+    execution: Run, model_uri: Path
+) -> None:
+    serving = iv.ServingSpec(
+        tensorflow_serving=iv.TensorFlowServing(env={"TOKEN": "very-secret"}),
+        local_process=iv.LocalProcessConfig(),
+    )
+    execution.do(model_uri, serving=serving, requests=None)
+    text = json.dumps(execution.report)
+    assert "TOKEN" in text
+    assert "very-secret" not in text
+
+
+EXECUTE = textwrap.dedent(
+    """
+    import sys, threading
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[1])
+    import infra_validator as iv
+    from infra_validator.waiting import Cancelled
+    from tests.component.test_executor import Run
+
+    serving = iv.ServingSpec(
+        tensorflow_serving=iv.TensorFlowServing(
+            env={"STAND_IN_FAULT": sys.argv[6], "STAND_IN_TRACE": sys.argv[4]}),
+        local_process=iv.LocalProcessConfig(executable=sys.argv[3]))
+
+    def execute():
+        try:
+            run.do(sys.argv[2], Path(sys.argv[8]), serving=serving)
+        except Cancelled as error:
+            print("cancelled:", error, run.files)
+            sys.exit(9)
+
+    run = Run(Path(sys.argv[5]))
+    if sys.argv[7] == "main":
+        execute()
+    else:
+        thread = threading.Thread(target=execute)
+        thread.start()
+        thread.join()
+    """
+)
+
+
+@pytest.mark.parametrize("fault", ["never_ready", "hang_on_request"])
+@pytest.mark.parametrize("thread", ["main", "other"])
+def test_sigterm_ends_the_execution_and_is_no_fault_of_the_model(
+    model_uri: Path,
+    split: Path,
+    stand_in: str,
+    tmp_path: Path,
+    fault: str,
+    thread: str,
+    leaves_nothing: Callable[[], set[str]],
+) -> None:
+    trace = tmp_path / "pids"
+    folder = tmp_path / "run"
+    folder.mkdir()
+    root = str(Path(__file__).parents[2])
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-c", EXECUTE, root, str(model_uri), stand_in, str(trace)),
+            *(str(folder), fault, thread, str(split)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    limit = time.monotonic() + 120
+    while not trace.exists():
+        assert process.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    if thread == "main":
+        assert process.returncode == 9
+        assert "cancelled: the validator was told to end (SIGTERM)" in output
+        assert "set()" in output
+    else:
+        assert process.returncode == -signal.SIGTERM
+    assert list((folder / "blessing").iterdir()) == []
+    while leaves_nothing():
+        assert time.monotonic() < limit
+        time.sleep(0.01)

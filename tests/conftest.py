@@ -1,0 +1,129 @@
+"""What all tests share: real models, real examples, and a look at what they leave behind."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra_validator.tfrecord import write_records
+
+STAND_IN = Path(__file__).parent / "stand_in_server.py"
+
+
+_TEMPORARY = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives this run a temporary folder of its own, so that what it leaves can be told."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    config.stash[_TEMPORARY] = tempfile.mkdtemp(prefix="ivt-", dir="/tmp")
+    os.environ["TMPDIR"] = tempfile.tempdir = config.stash[_TEMPORARY]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails the whole run if a validation in it left anything behind."""
+    left = left_behind()
+    if left:
+        print("\nLeft behind by the tests:", *sorted(left), sep="\n  ")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[_TEMPORARY])
+
+
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SavedModel whose `serving_default` takes serialized Examples with the feature x."""
+    import tensorflow as tf
+
+    class Doubler(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor = tf.Variable(2.0)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+        def serve(self, examples: Any) -> Any:
+            parsed = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})
+            return {"y": parsed["x"] * self.factor}
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
+        def raw(self, x: Any) -> Any:
+            return {"y": x * self.factor}
+
+    path = tmp_path_factory.mktemp("models") / "doubler"
+    module = Doubler()
+    tf.saved_model.save(
+        module, str(path), signatures={"serving_default": module.serve, "raw": module.raw}
+    )
+    return path
+
+
+def example_bytes(**features: float) -> bytes:
+    """A serialized tf.Example of float features."""
+    from tensorflow.core.example import example_pb2
+
+    example = example_pb2.Example()
+    for name, value in features.items():
+        example.features.feature[name].float_list.value.append(value)
+    return bytes(example.SerializeToString())
+
+
+def write_split(folder: Path, records: Iterable[bytes], shards: int = 1) -> Path:
+    """A split of examples as ExampleGen writes it: gzip TFRecord, in shards."""
+    folder.mkdir(parents=True)
+    records = list(records)
+    for shard in range(shards):
+        name = f"data_tfrecord-{shard:05d}-of-{shards:05d}.gz"
+        with gzip.open(folder / name, "wb") as file:
+            write_records(file, records[shard::shards])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A split of 20 examples that fit `saved_model`."""
+    folder = tmp_path_factory.mktemp("examples") / "Split-train"
+    return write_split(folder, (example_bytes(x=float(number)) for number in range(20)))
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> str:
+    """An executable stand-in for tensorflow_model_server."""
+    path = tmp_path / "tensorflow_model_server"
+    path.write_text(f"#!{sys.executable}\n{STAND_IN.read_text()}")
+    path.chmod(0o755)
+    return str(path)
+
+
+def left_behind() -> set[str]:
+    """What validations of this test run have acquired and not released: folders and processes."""
+    mark = f"{tempfile.gettempdir()}/infra-validator-"
+    folders = {str(path) for path in Path(tempfile.gettempdir()).glob("infra-validator-*")}
+    processes = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if mark in command:
+            processes.add(f"{entry.name}: {command}")
+    return folders | processes
+
+
+@pytest.fixture
+def leaves_nothing() -> Iterator[Callable[[], set[str]]]:
+    """Fails the test if it leaves a folder or a process of a validation behind."""
+    before = left_behind()
+    yield lambda: left_behind() - before
+    assert left_behind() - before == set()

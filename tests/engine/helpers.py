@@ -1,0 +1,69 @@
+"""Runs the engine from a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from infra_validator import config
+from infra_validator.files import Gfile
+from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.report import Report
+from infra_validator.requests.examples import Examples
+from infra_validator.runners.base import Platform
+from infra_validator.validation.engine import Candidate, validate
+from infra_validator.waiting import Cancellation
+
+
+def run(
+    model: Path | str,
+    *,
+    split: Path | None = None,
+    executable: str = "",
+    env: dict[str, str] | None = None,
+    args: tuple[str, ...] = (),
+    config_files: dict[str, pb.ConfigFile] | None = None,
+    limits: pb.ValidationSpec | None = None,
+    signatures: tuple[str, ...] = (),
+    num_examples: int = 3,
+    make_warmup: bool = False,
+    stamp_uri: str | None = None,
+    images: tuple[str, ...] = (),
+    platform: Platform | None = None,
+    cancellation: Cancellation | None = None,
+) -> Report:
+    """Validates a model on the local process platform, or on the one given."""
+    serving_spec = pb.ServingSpec(
+        tensorflow_serving=pb.TensorFlowServing(
+            tags=images, args=args, env=env or {}, config_files=config_files or {}
+        ),
+    )
+    if platform is None:
+        serving_spec.local_process.executable = executable
+    else:
+        serving_spec.custom_platform.name = "given by the test"
+    request_spec = pb.RequestSpec(
+        tensorflow_serving=pb.TensorFlowServingRequestSpec(signature_names=signatures),
+        num_examples=num_examples,
+        make_warmup=make_warmup,
+    )
+    parsed = config.parse(
+        serving_spec,
+        limits or pb.ValidationSpec(num_tries=1, max_loading_time_seconds=30),
+        request_spec if split is not None else None,
+        query=split is not None,
+    )
+    given: dict[str, Any] = {}
+    if platform is not None:
+        find: Callable[[object], Platform] = lambda _: platform  # noqa: E731
+        given["find_platform"] = find
+    return validate(
+        Candidate(
+            str(model), None if split is None else Examples({"train": str(split)}), stamp_uri
+        ),
+        parsed,
+        Gfile(),
+        cancellation=cancellation,
+        **given,
+    )

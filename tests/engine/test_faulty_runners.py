@@ -1,0 +1,237 @@
+"""The engine against runners that go wrong at every place."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra_validator.faults import Blame, Phase
+from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.report import Verdict
+from infra_validator.validation import engine
+from infra_validator.waiting import Cancellation, Cancelled
+from tests.engine import faulty
+from tests.engine.helpers import run
+
+pytestmark = pytest.mark.usefixtures("leaves_nothing")
+
+
+@pytest.fixture(autouse=True)
+def _no_pause_between_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_RETRY_WAIT", lambda _: 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tries", "phase", "category", "verdict"),
+    [
+        (faulty.FailsAtStart, 3, Phase.START, "platform_failed", Verdict.UNDETERMINED),
+        (faulty.CannotBeScheduled, 1, Phase.SCHEDULE, "access_denied", Verdict.UNDETERMINED),
+        (faulty.NeverRuns, 3, Phase.SCHEDULE, "platform_failed", Verdict.UNDETERMINED),
+        (faulty.NeverReady, 1, Phase.LOAD, "server_not_ready", Verdict.UNDETERMINED),
+        (faulty.ExitsWhileLoading, 1, Phase.START, "server_exited", Verdict.UNDETERMINED),
+        (faulty.IsKilledWhileLoading, 3, Phase.LOAD, "server_killed", Verdict.UNDETERMINED),
+    ],
+)
+def test_fault_is_told_and_only_a_passing_one_is_tried_again(
+    saved_model: Path, kind: Any, tries: int, phase: Phase, category: str, verdict: Verdict
+) -> None:
+    platform = faulty.FaultyPlatform([kind], {Phase.SCHEDULE: 0.1})
+    report = run(
+        saved_model,
+        platform=platform,
+        limits=pb.ValidationSpec(num_tries=3, max_loading_time_seconds=1),
+    )
+    assert report.verdict == verdict
+    assert report.fault is not None
+    assert (report.fault.phase, report.fault.category) == (phase, category)
+    assert "fail_execution_when_undetermined" in report.fault.hint
+    assert len(report.binaries[0].attempts) == tries
+    assert [runner.stopped for runner in platform.runners] == [1] * tries
+
+
+def test_a_fault_that_passes_is_forgotten_by_the_verdict_and_kept_in_the_report(
+    saved_model: Path, stand_in: str
+) -> None:
+    from infra_validator.runners.local_process import LocalProcessPlatform
+
+    local = LocalProcessPlatform({"executable": stand_in})
+    platform = faulty.FaultyPlatform([faulty.FailsAtStart, local.create_runner])
+    report = run(saved_model, platform=platform, limits=pb.ValidationSpec(num_tries=3))
+    assert report.verdict == Verdict.BLESSED
+    assert report.fault is None
+    first, second = report.binaries[0].attempts
+    assert first.fault is not None
+    assert second.fault is None
+
+
+def test_binaries_run_side_by_side_up_to_the_limit(saved_model: Path) -> None:
+    running = 0
+    most = 0
+    lock = threading.Lock()
+    full = threading.Event()
+
+    class Counted(faulty.NeverReady):
+        def start(self) -> None:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+                if running == 2:
+                    full.set()
+            full.wait(10)
+
+        def stop(self) -> None:
+            nonlocal running
+            with lock:
+                running -= 1
+                full.clear()
+
+    report = run(
+        saved_model,
+        images=("1", "2", "3", "4"),
+        platform=faulty.FaultyPlatform([Counted]),
+        limits=pb.ValidationSpec(num_tries=1, max_loading_time_seconds=1, max_parallel_servers=2),
+    )
+    assert most == 2
+    assert [binary.name for binary in report.binaries] == [
+        f"tensorflow/serving:{tag}" for tag in "1234"
+    ]
+
+
+def test_a_fault_of_memory_among_several_is_tried_again_alone(
+    saved_model: Path, stand_in: str
+) -> None:
+    from infra_validator.runners.local_process import LocalProcessPlatform
+
+    local = LocalProcessPlatform({"executable": stand_in})
+    both_started = threading.Barrier(2, timeout=10)
+    alone: list[bool] = []
+    running: set[object] = set()
+
+    class KilledInCompany(faulty.IsKilledWhileLoading):
+        def start(self) -> None:
+            both_started.wait()
+            super().start()
+
+    def create(task: Any) -> Any:
+        if len(platform.runners) < 2:
+            return KilledInCompany(task)
+        alone.append(not running)
+        runner = local.create_runner(task)
+        running.add(runner)
+        stop = runner.stop
+
+        def stopped() -> None:
+            stop()
+            running.discard(runner)
+
+        runner.stop = stopped  # type: ignore[method-assign]
+        return runner
+
+    platform = faulty.FaultyPlatform([create])
+    report = run(
+        saved_model,
+        images=("1", "2"),
+        platform=platform,
+        limits=pb.ValidationSpec(num_tries=1),
+    )
+    assert report.verdict == Verdict.BLESSED
+    assert [len(binary.attempts) for binary in report.binaries] == [2, 2]
+    assert alone == [True, True]
+
+
+def test_one_binary_that_cannot_serve_the_model_decides(saved_model: Path, stand_in: str) -> None:
+    from infra_validator.runners.local_process import LocalProcessPlatform
+
+    class RefusesTheModel(faulty.ExitsWhileLoading):
+        def logs(self) -> str:
+            return (
+                "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: "
+                "{{{name: m version: 1} due to error: DATA_LOSS: variables/x is short}, }"
+            )
+
+    local = LocalProcessPlatform({"executable": stand_in})
+    report = run(
+        saved_model,
+        images=("1", "2", "3"),
+        platform=faulty.FaultyPlatform([faulty.FailsAtStart, RefusesTheModel, local.create_runner]),
+        limits=pb.ValidationSpec(num_tries=1, max_parallel_servers=1),
+    )
+    assert [binary.verdict for binary in report.binaries] == [
+        Verdict.UNDETERMINED,
+        Verdict.NOT_BLESSED,
+        Verdict.BLESSED,
+    ]
+    assert report.verdict == Verdict.NOT_BLESSED
+    assert report.fault is not None
+    assert report.fault.blame == Blame.MODEL
+    assert report.reason.startswith("tensorflow/serving:2: ")
+
+
+@pytest.mark.parametrize("kind", [faulty.NeverRuns, faulty.NeverReady])
+def test_cancellation_ends_every_wait_and_stops_the_server(saved_model: Path, kind: Any) -> None:
+    cancellation = Cancellation()
+    started = threading.Event()
+
+    class Told(kind):  # type: ignore[misc]
+        def start(self) -> None:
+            super().start()
+            started.set()
+
+    platform = faulty.FaultyPlatform([Told])
+
+    def cancel() -> None:
+        started.wait(30)
+        cancellation.cancel("enough")
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    with pytest.raises(Cancelled, match="enough"):
+        run(saved_model, platform=platform, cancellation=cancellation)
+    canceller.join()
+    assert [runner.stopped for runner in platform.runners] == [1]
+
+
+def test_cancellation_ends_the_pause_between_tries(
+    saved_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_RETRY_WAIT", lambda _: 3600)
+    cancellation = Cancellation()
+
+    class CancelsWhenStopped(faulty.FailsAtStart):
+        def stop(self) -> None:
+            super().stop()
+            threading.Timer(0.1, cancellation.cancel, ["enough"]).start()
+
+    with pytest.raises(Cancelled):
+        run(
+            saved_model,
+            platform=faulty.FaultyPlatform([CancelsWhenStopped]),
+            cancellation=cancellation,
+            limits=pb.ValidationSpec(num_tries=2),
+        )
+
+
+def test_an_unexpected_error_still_stops_the_server(saved_model: Path) -> None:
+    class Buggy(faulty.NeverReady):
+        def poll(self) -> Any:
+            raise ZeroDivisionError
+
+    platform = faulty.FaultyPlatform([Buggy])
+    with pytest.raises(ZeroDivisionError):
+        run(saved_model, platform=platform)
+    assert [runner.stopped for runner in platform.runners] == [1]
+
+
+def test_waiting_takes_no_processor_time(saved_model: Path) -> None:
+    before = time.process_time()
+    run(
+        saved_model,
+        platform=faulty.FaultyPlatform([faulty.NeverRuns], {Phase.SCHEDULE: 2.0}),
+        limits=pb.ValidationSpec(num_tries=1),
+    )
+    assert time.process_time() - before < 1.0

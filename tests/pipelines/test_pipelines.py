@@ -1,0 +1,218 @@
+"""Whole pipelines up to Pusher."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+from tfx import v1 as tfx
+from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
+from tfx.proto import infra_validator_pb2 as tfx_pb2
+
+import infra_validator as iv
+from tests.pipelines.components import BringExamples, BringModel, BringText
+
+pytestmark = pytest.mark.usefixtures("leaves_nothing")
+
+SERVING = {"tensorflow_serving": {}, "local_process": {}}
+REQUESTS = {"tensorflow_serving": {}, "num_examples": 2}
+
+
+class Pipeline:
+    """A pipeline whose pieces a test can change between runs."""
+
+    def __init__(self, folder: Path, saved_model: Path, split: Path) -> None:
+        self.folder = folder
+        self.saved_model = saved_model
+        self.split = split
+        self.runner: Any = tfx.orchestration.LocalDagRunner()
+        self.cache = False
+
+    def run(
+        self,
+        serving_spec: Any = None,
+        push_stamped: bool = False,
+        extra: Callable[[], tuple[Any, Any]] | None = None,
+        **specs: Any,
+    ) -> None:
+        """Runs it; `extra` makes one more component and the serving spec that rests on it."""
+        model = BringModel(saved_model=str(self.saved_model))
+        examples = BringExamples(split=str(self.split))
+        nodes = [model, examples]
+        if extra is not None:
+            node, serving_spec = extra()
+            nodes.append(node)
+        validator = iv.InfraValidator(
+            model=model.outputs["model"],
+            examples=examples.outputs["examples"],
+            serving_spec=SERVING if serving_spec is None else serving_spec,
+            **{"request_spec": REQUESTS, **specs},
+        )
+        pusher = tfx.components.Pusher(
+            **({} if push_stamped else {"model": model.outputs["model"]}),
+            infra_blessing=validator.outputs["blessing"],
+            push_destination=tfx.proto.PushDestination(
+                filesystem=tfx.proto.PushDestination.Filesystem(
+                    base_directory=str(self.folder / "pushed")
+                )
+            ),
+        )
+        self.runner.run(
+            tfx.dsl.Pipeline(
+                pipeline_name="p",
+                pipeline_root=str(self.folder / "root"),
+                components=[*nodes, validator, pusher],
+                enable_cache=self.cache,
+                metadata_connection_config=self._connection(),
+            )
+        )
+
+    def _connection(self) -> Any:
+        return tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(self.folder / "metadata.db")
+        )
+
+    def store(self) -> Any:
+        return metadata_store.MetadataStore(self._connection())
+
+    @property
+    def blessing(self) -> dict[str, Any]:
+        """Custom properties of the newest blessing."""
+        newest = max(self.store().get_artifacts_by_type("InfraBlessing"), key=lambda a: a.id)
+        return {
+            name: getattr(value, value.WhichOneof("value"))
+            for name, value in newest.custom_properties.items()
+        }
+
+    @property
+    def states(self) -> list[str]:
+        """States of InfraValidator's executions, oldest first."""
+        store = self.store()
+        return [
+            metadata_store_pb2.Execution.State.Name(execution.last_known_state)
+            for type_ in store.get_execution_types()
+            if type_.name.endswith("InfraValidator")
+            for execution in store.get_executions_by_type(type_.name)
+        ]
+
+    @property
+    def pushed(self) -> list[Path]:
+        return sorted((self.folder / "pushed").glob("*"))
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, saved_model: Path, split: Path) -> Pipeline:
+    return Pipeline(tmp_path, saved_model, split)
+
+
+def test_a_good_model_is_pushed(pipeline: Pipeline) -> None:
+    pipeline.run(
+        validation_spec=tfx_pb2.ValidationSpec(num_tries=2),
+        request_spec=tfx_pb2.RequestSpec(
+            tensorflow_serving=tfx_pb2.TensorFlowServingRequestSpec(), num_examples=3
+        ),
+    )
+    assert pipeline.blessing["blessed"] == 1
+    assert pipeline.blessing["requests"] == "3 answered"
+    report = json.loads(Path(pipeline.blessing["report_uri"]).read_text())
+    assert report["verdict"] == "blessed"
+    assert [(path / "saved_model.pb").is_file() for path in pipeline.pushed] == [True]
+
+
+def test_a_broken_model_is_not_pushed_and_the_pipeline_ends_well(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(pipeline.saved_model, broken)
+    (broken / "saved_model.pb").write_bytes(b"\x08\x01")
+    pipeline.saved_model = broken
+    pipeline.run()
+    assert pipeline.blessing["blessed"] == 0
+    assert pipeline.blessing["verdict"] == "not_blessed"
+    assert pipeline.pushed == []
+    assert pipeline.states == ["COMPLETE"]
+
+
+def test_the_stamped_model_is_pushed_from_the_blessing(pipeline: Pipeline) -> None:
+    pipeline.run(push_stamped=True, request_spec={**REQUESTS, "make_warmup": True})
+    assert pipeline.blessing["has_model"] == 1
+    [pushed] = pipeline.pushed
+    assert (pushed / "saved_model.pb").is_file()
+    assert (pushed / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 0
+
+
+def test_a_runtime_parameter_and_a_placeholder_reach_the_executor(pipeline: Pipeline) -> None:
+    named = json.dumps({**SERVING, "model_name": "from-parameter"})
+    parameter = tfx.dsl.experimental.RuntimeParameter(name="s", ptype=str, default=named)
+    pipeline.run(serving_spec=parameter)
+    report = json.loads(Path(pipeline.blessing["report_uri"]).read_text())
+    assert report["configuration"]["serving_spec"]["model_name"] == "from-parameter"
+
+    def from_upstream() -> tuple[Any, Any]:
+        node = BringText(value=json.dumps({**SERVING, "model_name": "from-placeholder"}))
+        return node, node.outputs["text"].future()[0].value
+
+    pipeline.run(extra=from_upstream)
+    report = json.loads(Path(pipeline.blessing["report_uri"]).read_text())
+    assert report["configuration"]["serving_spec"]["model_name"] == "from-placeholder"
+
+
+def test_a_spec_known_only_at_run_time_is_checked_there(pipeline: Pipeline) -> None:
+    wrong = json.dumps({**SERVING, "modelname": "typo"})
+    parameter = tfx.dsl.experimental.RuntimeParameter(name="s", ptype=str, default=wrong)
+    with pytest.raises(Exception, match=r"serving_spec: .*modelname"):
+        pipeline.run(serving_spec=parameter)
+    assert pipeline.states == ["FAILED"]
+    [report] = (pipeline.folder / "root").rglob("infra_validation_report.json")
+    assert json.loads(report.read_text())["fault"]["category"] == "configuration_invalid"
+
+
+def test_a_runner_that_uses_another_thread(pipeline: Pipeline) -> None:
+    pipeline.runner = BeamDagRunner()
+    pipeline.run()
+    assert pipeline.blessing["blessed"] == 1
+    assert len(pipeline.pushed) == 1
+
+
+def test_a_second_run_is_served_from_the_cache(pipeline: Pipeline) -> None:
+    pipeline.cache = True
+    pipeline.run()
+    pipeline.run()
+    assert pipeline.states == ["COMPLETE", "CACHED"]
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_caching_through_an_undetermined_outcome_and_its_repair(
+    pipeline: Pipeline, stand_in: str, tmp_path: Path, fail: bool
+) -> None:
+    """The server fails on the first run only; what that means for the second is the spec's."""
+    pipeline.cache = True
+    serving = {
+        "tensorflow_serving": {
+            "env": {
+                "STAND_IN_FAULT": "exit_at_start",
+                "STAND_IN_ONCE": str(tmp_path / "failed once"),
+            }
+        },
+        "local_process": {"executable": stand_in},
+    }
+    validation = {"fail_execution_when_undetermined": fail}
+    if fail:
+        with pytest.raises(Exception, match="ended before it was ready"):
+            pipeline.run(serving_spec=serving, validation_spec=validation)
+        pipeline.run(serving_spec=serving, validation_spec=validation)
+        assert pipeline.states == ["FAILED", "COMPLETE"]
+        assert pipeline.blessing["blessed"] == 1
+    else:
+        pipeline.run(serving_spec=serving, validation_spec=validation)
+        pipeline.run(serving_spec=serving, validation_spec=validation)
+        assert pipeline.states == ["COMPLETE", "CACHED"]
+        assert pipeline.blessing["verdict"] == "undetermined"
+        assert "fail_execution_when_undetermined" in pipeline.blessing["fault_hint"]
+        assert pipeline.pushed == []
