@@ -310,7 +310,7 @@ def _parse_config_file(flag: str, file: pb.ConfigFile) -> ConfigFileSource:
 def _check_args(args: Sequence[str], config_files: Mapping[str, object]) -> None:
     for index, argument in enumerate(args):
         field = f"ServingSpec.tensorflow_serving.args[{index}]"
-        match = re.fullmatch(r"--?([A-Za-z0-9_-]+)(=.*)?", argument, re.DOTALL)
+        match = re.fullmatch(r"--?([A-Za-z0-9][A-Za-z0-9_-]*)(=.*)?", argument, re.DOTALL)
         if match is None or "\0" in argument:
             raise SpecError(
                 f"{field}: {argument!r} is not a flag; write it as --name=value, name and value "

@@ -34,8 +34,8 @@ class FileSystem(Protocol):
     def isdir(self, path: Any) -> bool:
         """Whether there is a folder."""
 
-    def glob(self, pattern: Any) -> list[Any]:
-        """Paths that match a pattern."""
+    def listdir(self, path: Any) -> list[Any]:
+        """Names in a folder; those of folders may end with a slash."""
 
     def makedirs(self, path: Any) -> None:
         """Makes a folder and those above it."""
@@ -59,9 +59,9 @@ class Gfile:
         """Whether there is a folder."""
         return bool(_gfile().isdir(path))
 
-    def glob(self, pattern: Any) -> list[Any]:
-        """Paths that match a pattern."""
-        return list(_gfile().glob(pattern))
+    def listdir(self, path: Any) -> list[Any]:
+        """Names in a folder; those of folders may end with a slash."""
+        return list(_gfile().listdir(path))
 
     def makedirs(self, path: Any) -> None:
         """Makes a folder and those above it."""
@@ -136,12 +136,13 @@ def copy_tree(
                     files.open(os.path.join(folder, name), "rb") as reader,  # noqa: PTH118
                     files.open(os.path.join(there, name), "wb") as writer,  # noqa: PTH118
                 ):
-                    while True:
+                    chunk = b"-"
+                    while chunk:
                         check()
                         chunk = reader.read(_CHUNK_BYTES)
-                        if not chunk:
-                            break
-                        writer.write(chunk)
+                        writer.write(
+                            chunk
+                        )  # gfile makes even an empty file only when it is written
                         size += len(chunk)
                 count += 1
     return count, size

@@ -1,7 +1,8 @@
 """Everything that a validation learned, as data; `docs/report.md` describes it.
 
-Times are in seconds. What a report never holds: the content of requests and
-examples, and the values of environment variables.
+Times are in seconds. A report holds neither requests nor examples, and no values
+of environment variables; what a server says of a request is in it, and that may
+quote a single value.
 """
 
 from __future__ import annotations

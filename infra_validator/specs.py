@@ -48,8 +48,10 @@ def to_message(value: object, message_type: type[Spec], parameter: str) -> Spec:
         if isinstance(value, Mapping):
             return json_format.ParseDict(dict(value), message_type())
         if isinstance(value, (str, bytes)):
+            if not isinstance(json.loads(value), dict):
+                raise SpecError(f"{parameter}: not a {name}: the JSON text is no object.")
             return json_format.Parse(value, message_type())
-    except json_format.ParseError as error:
+    except (json_format.ParseError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"{parameter}: not a {name}: {error}") from error
     raise SpecError(
         f"{parameter}: expected a {name} message, a dict or JSON text, got {type(value).__name__}."

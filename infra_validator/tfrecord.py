@@ -15,6 +15,7 @@ from typing import IO
 
 import google_crc32c
 
+_HEADER_BYTES = 12
 _GZIP_MAGIC = b"\x1f\x8b"
 _MASK_DELTA = 0xA282EAD8
 _MAX_RECORD_BYTES = 2**31
@@ -36,8 +37,10 @@ def read_records(file: IO[bytes]) -> Iterator[bytes]:
         TFRecordError: at the first broken record; says which.
         OSError: if the file cannot be read.
     """
-    compressed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    start = file.read(_HEADER_BYTES)
     file.seek(0)
+    # The length of a first record may look like the beginning of a gzip file.
+    compressed = start.startswith(_GZIP_MAGIC) and not _is_header(start)
     stream: IO[bytes] = gzip.GzipFile(fileobj=file, mode="rb") if compressed else file  # type: ignore[assignment]
     number = 0
     while True:
@@ -52,13 +55,13 @@ def read_records(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _read_record(stream: IO[bytes]) -> bytes | None:
-    header = stream.read(12)
+    header = stream.read(_HEADER_BYTES)
     if not header:
         return None
-    if len(header) < 12:
+    if len(header) < _HEADER_BYTES:
         raise TFRecordError("the file ends within a record")
-    length, length_crc = struct.unpack("<QI", header)
-    if _masked_crc(header[:8]) != length_crc or length > _MAX_RECORD_BYTES:
+    length = struct.unpack("<Q", header[:8])[0]
+    if not _is_header(header) or length > _MAX_RECORD_BYTES:
         raise TFRecordError("not a TFRecord, or corrupt (the length's checksum is wrong)")
     body = stream.read(length + 4)
     if len(body) < length + 4:
@@ -67,6 +70,11 @@ def _read_record(stream: IO[bytes]) -> bytes | None:
     if _masked_crc(data) != struct.unpack("<I", body[length:])[0]:
         raise TFRecordError("corrupt (the data's checksum is wrong)")
     return data
+
+
+def _is_header(header: bytes) -> bool:
+    """Whether these bytes are a length and its checksum."""
+    return header[8:] == struct.pack("<I", _masked_crc(header[:8]))
 
 
 def write_records(file: IO[bytes], records: Iterable[bytes]) -> None:

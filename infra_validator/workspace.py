@@ -37,13 +37,17 @@ def open_workspace() -> Iterator[Path]:
     if len(os.fsencode(root)) > _MAX_ROOT_BYTES:
         root = Path("/tmp")  # noqa: S108 - mkdtemp makes the name in it
     _sweep(root)
-    path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
-    try:
-        with (path / _LOCK).open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield path
-    finally:
-        remove_tree(path)
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+        try:
+            with (path / _LOCK).open("wb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                # Another validator may have swept it while it was not locked yet.
+                if (path / _LOCK).exists():
+                    yield path
+                    return
+        finally:
+            remove_tree(path)
 
 
 def _sweep(root: Path) -> None:

@@ -81,9 +81,10 @@ def take_records(
 def _data_files(files: FileSystem, folder: str) -> list[str]:
     try:
         with storage_errors():
-            return sorted(
-                path for path in files.glob(f"{folder.rstrip('/')}/*") if not files.isdir(path)
-            )
+            if not files.isdir(folder):
+                return []
+            paths = sorted(f"{folder.rstrip('/')}/{name}" for name in files.listdir(folder))
+            return [path for path in paths if not path.endswith("/") and not files.isdir(path)]
     except OSError as error:
         raise _storage_failed(folder, error) from error
 

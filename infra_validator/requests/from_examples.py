@@ -11,13 +11,15 @@ from infra_validator.faults import FaultError, Phase, fault
 from infra_validator.requests.examples import TF_EXAMPLE_FORMAT, Records
 from infra_validator.requests.request import Method, Request
 from infra_validator.saved_model.reader import Signature, TensorSpec
+from infra_validator.wire import parse_whole
 
 # Method names of SignatureDefs (tensorflow/python/saved_model/signature_constants.py).
 _PREDICT = "tensorflow/serving/predict"
 _CLASSIFY = "tensorflow/serving/classify"
 _REGRESS = "tensorflow/serving/regress"
 
-_EMPTY_EXAMPLE_BYTES = 2
+# An Example without features, written in either way.
+_EMPTY_EXAMPLES = (b"", b"\x0a\x00")
 
 
 def build_requests(
@@ -132,11 +134,11 @@ def _parse_example(number: int, record: bytes) -> Any:
     from tensorflow.core.example import example_pb2
 
     try:
-        example = example_pb2.Example.FromString(record)
+        example = parse_whole(example_pb2.Example, record)
     except DecodeError as error:
         raise _not_an_example(number) from error
     # Some other message may parse too, with all of its content in unknown fields.
-    if not example.features.feature and len(record) > _EMPTY_EXAMPLE_BYTES:
+    if not example.features.feature and record not in _EMPTY_EXAMPLES:
         raise _not_an_example(number)
     return example
 

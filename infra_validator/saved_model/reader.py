@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from infra_validator.faults import FaultError, Phase, fault
 from infra_validator.files import FileSystem, storage_errors
+from infra_validator.wire import parse_whole
 
 _BINARY = "saved_model.pb"
 _TEXT = "saved_model.pbtxt"
@@ -102,25 +103,27 @@ def _read(files: FileSystem, path: str) -> Any:
     from tensorflow.core.protobuf import saved_model_pb2
 
     check_is_saved_model(files, path)
-    try:
-        with storage_errors():
-            if files.exists(f"{path}/{_BINARY}"):
-                with files.open(f"{path}/{_BINARY}", "rb") as file:
-                    return saved_model_pb2.SavedModel.FromString(file.read())
-            if files.exists(f"{path}/{_TEXT}"):
-                with files.open(f"{path}/{_TEXT}", "rb") as file:
-                    return text_format.Parse(file.read(), saved_model_pb2.SavedModel())
-    except OSError as error:
-        raise _storage_fault(path, error) from error
-    except (DecodeError, text_format.ParseError) as error:
-        raise FaultError(
-            fault(
-                "model_unreadable",
-                Phase.STAGE,
-                f"The model's {_BINARY} is truncated or corrupt: {path}",
-                detail=str(error),
-            )
-        ) from error
+    for name in (_BINARY, _TEXT):
+        try:
+            with storage_errors():
+                if not files.exists(f"{path}/{name}"):
+                    continue
+                with files.open(f"{path}/{name}", "rb") as file:
+                    content = file.read()
+            if name == _BINARY:
+                return parse_whole(saved_model_pb2.SavedModel, content)
+            return text_format.Parse(content.decode(), saved_model_pb2.SavedModel())
+        except OSError as error:
+            raise _storage_fault(path, error) from error
+        except (DecodeError, UnicodeDecodeError, text_format.ParseError) as error:
+            raise FaultError(
+                fault(
+                    "model_unreadable",
+                    Phase.STAGE,
+                    f"The model's {name} is truncated or corrupt: {path}",
+                    detail=str(error),
+                )
+            ) from error
     raise FaultError(
         fault(
             "signature_unsupported",
@@ -157,14 +160,12 @@ def _find_meta_graph(saved_model: Any, tag_set: set[str]) -> Any:
 
 
 def _signature(name: str, proto: Any) -> Signature:
-    from tensorflow.core.framework import types_pb2
-
     return Signature(
         name=name,
         method=proto.method_name,
         inputs={
             key: TensorSpec(
-                dtype=types_pb2.DataType.Name(info.dtype),
+                dtype=_dtype_name(info.dtype),
                 shape=None
                 if info.tensor_shape.unknown_rank
                 else tuple(
@@ -174,6 +175,14 @@ def _signature(name: str, proto: Any) -> Signature:
             for key, info in proto.inputs.items()
         },
     )
+
+
+def _dtype_name(number: int) -> str:
+    from tensorflow.core.framework import types_pb2
+
+    # A newer TensorFlow may have types that the one here does not know.
+    known = types_pb2.DataType.values()
+    return str(types_pb2.DataType.Name(number)) if number in known else f"DataType {number}"
 
 
 def _storage_fault(path: str, error: OSError) -> FaultError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -188,7 +189,8 @@ def _diagnose_signal(exit_code: int, reason: str, phase: Phase, when: str) -> Fa
 def _diagnose_load_error(error: serving_log.LoadError, exit_code: int) -> Fault:
     """Decides by the message, then by the status code, what kind of load error it is."""
     text = f"{error.code}: {error.message}"
-    lowered = error.message.lower()
+    # Words in the name of a folder, the model's above all, say nothing of the fault.
+    words = re.sub(r"\S*/", "", error.message).lower()
     evidence = Evidence(exit_code=exit_code, log_line=text.splitlines()[0])
 
     def found(category: str, summary: str, hint: str | None = None) -> Fault:
@@ -202,12 +204,12 @@ def _diagnose_load_error(error: serving_log.LoadError, exit_code: int) -> Fault:
     said = f"the server says {first_line(text)}"
     if error.code == "RESOURCE_EXHAUSTED":
         return found("out_of_memory", f"The model does not fit into memory: {said}")
-    if "warmup" in lowered or "warm-up" in lowered:
+    if "warmup" in words or "warm-up" in words:
         return found("warm_up_failed", f"The model's warm-up requests fail: {said}")
-    if "address already in use" in lowered or "bind" in lowered.split():
+    if "address already in use" in words or "failed to bind" in words:
         return found("platform_failed", f"The server cannot listen: {said}")
-    if "batching" in lowered or "allowed_batch_sizes" in lowered or "protobuf file" in lowered:
+    if "batching" in words or "allowed_batch_sizes" in words or "protobuf file" in words:
         return found("server_flags_refused", f"The server refuses its configuration: {said}")
-    if "variables/" in lowered or "checkpoint" in lowered:
+    if "/variables/variables" in error.message or "checkpoint" in words:
         return found("variables_unreadable", f"The model's variables cannot be read: {said}")
     return found("model_load_failed", f"The model cannot be loaded: {said}")

@@ -11,8 +11,11 @@ import dataclasses
 import re
 
 _START_FAILED = "Failed to start server. Error: "
-_SERVABLE_ERROR = re.compile(r"due to error: ([A-Z_]+): (.*?)\}, \}", re.DOTALL)
-_LOAD_FAILED = re.compile(r"Loading servable: \{name: [^}]*\} failed: ([A-Z_]+): (.*)")
+# A status code is written "NOT_FOUND", and "Not found" by servers before 2.10.
+_SERVABLE_ERROR = re.compile(r"due to error: ([A-Z][A-Za-z_ ]*): (.*?)\}, \}", re.DOTALL)
+_LOAD_FAILED = re.compile(
+    r"Loading servable: \{name: .*? version: \d+\} failed: ([A-Z][A-Za-z_ ]*): (.*)"
+)
 _LOAD_BEGUN = re.compile(
     r"Loading servable version|Reading SavedModel from|Loading servable: \{name: "
 )
@@ -47,11 +50,15 @@ def find_load_error(log: str) -> LoadError | None:
     if found:
         servable = _SERVABLE_ERROR.search(text)
         if servable is not None:
-            return LoadError(servable[1], servable[2].strip())
+            return LoadError(_code_name(servable[1]), servable[2].strip())
         code, _, message = text.strip().partition("\n")[0].partition(": ")
-        return LoadError(code, message)
+        return LoadError(_code_name(code), message)
     failures = _LOAD_FAILED.findall(log)
-    return LoadError(*failures[-1]) if failures else None
+    return LoadError(_code_name(failures[-1][0]), failures[-1][1]) if failures else None
+
+
+def _code_name(code: str) -> str:
+    return code.upper().replace(" ", "_")
 
 
 def find_bad_flag(log: str) -> str | None:

@@ -1,0 +1,165 @@
+import json
+from typing import Any
+
+import pytest
+from google.protobuf import descriptor_pb2, proto_builder
+from tfx.proto import infra_validator_pb2 as tfx_pb
+from tfx.utils import proto_utils
+
+from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.specs import SpecError, to_dict, to_json, to_message
+
+AS_DICT = {
+    "model_name": "ranker",
+    "tensorflow_serving": {"image_name": "mine", "tags": ["2.16.1", "latest"]},
+    "kubernetes": {
+        "active_deadline_seconds": 90,
+        "serving_pod_overrides": {
+            "annotations": {"b": "2", "a": "1"},
+            "env": [{"name": "X", "value_from": {"secret_key_ref": {"name": "s", "key": "k"}}}],
+            "resources": {"limits": {"cpu": "1"}},
+        },
+    },
+}
+FORMS = {
+    "message": lambda: _message(pb),
+    "message of TFX": lambda: _message(tfx_pb),
+    "dict": lambda: AS_DICT,
+    "JSON text": lambda: json.dumps(AS_DICT),
+    "JSON bytes": lambda: json.dumps(AS_DICT).encode(),
+    "JSON of TFX": lambda: proto_utils.proto_to_json(_message(tfx_pb)),
+    "camel case": lambda: (
+        json.dumps(AS_DICT)
+        .replace("model_name", "modelName")
+        .replace("serving_pod_overrides", "servingPodOverrides")
+    ),
+}
+
+
+def _message(module: Any) -> Any:
+    return module.ServingSpec(
+        model_name="ranker",
+        tensorflow_serving=module.TensorFlowServing(image_name="mine", tags=["2.16.1", "latest"]),
+        kubernetes=module.KubernetesConfig(
+            active_deadline_seconds=90,
+            serving_pod_overrides=module.PodOverrides(
+                annotations={"b": "2", "a": "1"},
+                env=[
+                    module.EnvVar(
+                        name="X",
+                        value_from=module.EnvVarSource(
+                            secret_key_ref=module.SecretKeySelector(name="s", key="k")
+                        ),
+                    )
+                ],
+                resources=module.Resources(limits={"cpu": "1"}),
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_becomes_the_same_message(form: str) -> None:
+    message = to_message(FORMS[form](), pb.ServingSpec, "serving_spec")
+    assert isinstance(message, pb.ServingSpec)
+    assert message == _message(pb)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_becomes_the_json_that_tfx_keeps(form: str) -> None:
+    message = to_message(FORMS[form](), pb.ServingSpec, "serving_spec")
+    assert to_json(message) == proto_utils.proto_to_json(_message(tfx_pb))
+
+
+def test_json_is_deterministic_with_the_protos_names() -> None:
+    text = to_json(_message(pb))
+    assert json.loads(text) == AS_DICT
+    assert text == json.dumps(AS_DICT, indent=2, sort_keys=True)
+    assert to_dict(_message(pb)) == AS_DICT
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"model_nam": "x"},
+        {"tensorflow_serving": {"tag": ["2.16.1"]}},
+        {"kubernetes": {"serving_pod_overrides": {"labels": {}}}},
+        '{"model_nam": "x"}',
+        '{"tensorflow_serving": {"env": {}, "environment": {}}}',
+        b'{"serving": 1}',
+    ],
+)
+def test_refuses_unknown_fields(value: object) -> None:
+    with pytest.raises(SpecError, match=r"^serving_spec: ") as caught:
+        to_message(value, pb.ServingSpec, "serving_spec")
+    assert "no field named" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        3,
+        2.5,
+        True,
+        [],
+        ("model_name", "x"),
+        object(),
+        pb.ServingSpec,
+        "",
+        "{",
+        "model_name: 'x'",
+        '{"model_name": "a", "model_name": "b"}',
+        {"model_name": 3},
+        {"tensorflow_serving": 3},
+        {"tensorflow_serving": {"tags": "2.16.1"}},
+        {"tensorflow_serving": {"env": ["A"]}},
+        {"tensorflow_serving": pb.TensorFlowServing()},
+        {"local_docker": {}, "kubernetes": {}},
+        {1: 2},
+    ],
+)
+def test_refuses_what_is_no_such_spec(value: object) -> None:
+    with pytest.raises(SpecError, match=r"^serving_spec: "):
+        to_message(value, pb.ServingSpec, "serving_spec")
+
+
+@pytest.mark.parametrize("text", ["3", "null", "true", "[]", '""', '"model_name"', b"\xff{}"])
+def test_refuses_text_that_is_no_json_object(text: object) -> None:
+    with pytest.raises(SpecError, match=r"^serving_spec: "):
+        to_message(text, pb.ServingSpec, "serving_spec")
+
+
+@pytest.mark.parametrize(
+    "value", [{"num_tries": 2**31}, {"num_tries": 1.5}, '{"num_tries": "many"}']
+)
+def test_refuses_numbers_that_do_not_fit(value: object) -> None:
+    with pytest.raises(SpecError, match=r"^validation_spec: .*num_tries"):
+        to_message(value, pb.ValidationSpec, "validation_spec")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pb.ValidationSpec(),
+        pb.TensorFlowServing(),
+        tfx_pb.ValidationSpec(),
+        tfx_pb.TensorFlowServing(),
+    ],
+)
+def test_refuses_another_message_by_its_full_name(message: Any) -> None:
+    with pytest.raises(SpecError, match=r"^serving_spec: .*ServingSpec") as caught:
+        to_message(message, pb.ServingSpec, "serving_spec")
+    assert message.DESCRIPTOR.full_name in str(caught.value)
+
+
+def test_refuses_a_message_that_only_has_the_same_name() -> None:
+    other = proto_builder.MakeSimpleProtoClass(
+        {"model_name": descriptor_pb2.FieldDescriptorProto.TYPE_STRING}, "elsewhere.ServingSpec"
+    )
+    with pytest.raises(SpecError, match=r"elsewhere\.ServingSpec"):
+        to_message(other(model_name="m"), pb.ServingSpec, "serving_spec")
+
+
+def test_a_spec_error_is_a_value_error() -> None:
+    assert issubclass(SpecError, ValueError)
