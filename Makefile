@@ -2,6 +2,7 @@
 # make test       all tests, and the checks that need no server
 # make test-unit  the quick tests
 # make demo       the example pipeline; BROKEN=1 for a model that cannot be served
+# make image      the embedded model server as a container image
 # make lint       ruff and mypy
 # make proto      generated code from protos/
 # make lock       requirements/*.txt from requirements/*.in
@@ -11,11 +12,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTO := infra_validator/proto/infra_validator
 PLATFORM ?= local_process
+IMAGE ?= infra-validator/model-server:dev
 
 # Bytecode makes every start several times quicker, so it is always written here.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: env test test-unit lint demo bench proto proto-check lock clean
+.PHONY: env test test-unit lint demo image bench proto proto-check lock clean
 
 env: $(VENV)/.installed
 
@@ -39,6 +41,9 @@ lint: env
 
 demo: env
 	$(BIN)/python examples/penguin/run.py --output demo-output --platform $(PLATFORM) $(if $(BROKEN),--broken)
+
+image:
+	docker build --quiet --network host -f docker/model-server/Dockerfile -t $(IMAGE) .
 
 bench: env
 	$(BIN)/python benchmarks/overhead.py
@@ -67,6 +72,7 @@ lock: env
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.10 requirements/dev.in -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.10 requirements/protoc.in -o requirements/protoc.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.10 requirements/sdk.in -o requirements/sdk.txt
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --python-version 3.13 --python-platform x86_64-manylinux_2_40 requirements/model-server.in -o requirements/model-server.txt
 
 clean:
 	rm -rf $(VENV) build dist demo-output

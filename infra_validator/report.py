@@ -126,7 +126,8 @@ class Report:
         seconds: how long it all took.
         configuration: the specs as given, without values of environment variables.
         notes: what the user should know besides.
-        phases: what was gone through before any server started.
+        phases: what was gone through apart from the attempts: configure and stage
+            before them; warm-up, where the model was stamped, after them.
         binaries: the serving binaries tried; none if a fault was found before.
         fault: the fault that decided, or None.
         warm_up_records_written: requests stamped into the model, or None.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -39,19 +41,26 @@ class Deadline:
 
 
 class Wake:
-    """Lets many sources wake one waiting thread; a wake-up is never lost."""
+    """Lets many sources wake one waiting thread; a wake-up is never lost.
+
+    May be called from a signal handler, even one that interrupts the waiting
+    thread: a SimpleQueue's put is reentrant, an Event's set is not.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def __call__(self) -> None:
         """Wakes the waiting thread, or the next to wait."""
-        self._event.set()
+        self._calls.put(None)
 
     def wait(self, seconds: float) -> None:
         """Returns at the next wake-up, or after that many seconds."""
-        self._event.wait(None if math.isinf(seconds) else min(seconds, threading.TIMEOUT_MAX))
-        self._event.clear()
+        timeout = None if math.isinf(seconds) else min(seconds, threading.TIMEOUT_MAX)
+        with contextlib.suppress(queue.Empty):
+            self._calls.get(timeout=timeout)
+            while True:  # one look at what changed is enough for all of them
+                self._calls.get_nowait()
 
 
 class Cancelled(Exception):  # noqa: N818 - named after what happened, as in asyncio

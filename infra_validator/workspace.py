@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from infra_validator.files import remove_tree
 
 _PREFIX = "infra-validator-"
 _LOCK = "lock"
+_UNLOCKED_SECONDS = 3600.0
 
 # A unix socket's path holds 107 bytes (sockaddr_un); leave room for names below.
 _MAX_ROOT_BYTES = 60
@@ -52,6 +54,14 @@ def open_workspace() -> Iterator[Path]:
 
 def _sweep(root: Path) -> None:
     for path in root.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError), (path / _LOCK).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_tree(path)
+        try:
+            with (path / _LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove_tree(path)
+        except FileNotFoundError:
+            # Its owner is making the lock now, or died before that, or in the midst of removal.
+            with contextlib.suppress(OSError):
+                if time.time() - path.lstat().st_mtime > _UNLOCKED_SECONDS:
+                    remove_tree(path)
+        except OSError:
+            continue  # its owner lives, or it is another user's

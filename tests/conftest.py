@@ -127,3 +127,37 @@ def leaves_nothing() -> Iterator[Callable[[], set[str]]]:
     before = left_behind()
     yield lambda: left_behind() - before
     assert left_behind() - before == set()
+
+
+def _required(variable: str, reason: str) -> None:
+    """Skips the test, or fails it where the environment says that its real part must be there."""
+    if os.environ.get(variable) == "1":
+        pytest.fail(f"{variable}=1, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def docker_client() -> Iterator[Any]:
+    """A client of a real Docker engine."""
+    import docker
+
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        _required("REQUIRE_DOCKER", f"there is no Docker engine: {error}")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def model_server_image(docker_client: Any) -> str:
+    """The image of docker/model-server, as `make image` builds it."""
+    import docker
+
+    name = os.environ.get("MODEL_SERVER_IMAGE", "infra-validator/model-server:dev")
+    try:
+        docker_client.images.get(name)
+    except docker.errors.ImageNotFound:
+        _required("REQUIRE_DOCKER", f"the image {name} is not built; run `make image`")
+    return name

@@ -5,10 +5,12 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import datetime
+import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import tenacity
 
@@ -46,6 +48,8 @@ from infra_validator.waiting import Cancellation, Wake
 from infra_validator.workspace import open_workspace
 
 _logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 _RETRY_WAIT = tenacity.wait_exponential_jitter(initial=1, max=30)
 
@@ -160,7 +164,12 @@ class _Validation:
         binaries: list[BinaryReport] = []
         stamped = None
         try:
-            platform, servers = self._stage()
+            platform, servers = self._retrying(
+                retry=tenacity.retry_if_exception(
+                    lambda error: isinstance(error, FaultError) and error.fault.transient
+                ),
+                reraise=True,
+            )(self._stage)
             binaries = self._validate_all(platform, servers)
             decided = deciding_fault(binaries)
             if decided is not None:
@@ -232,7 +241,7 @@ class _Validation:
             self._files, self._candidate.examples, asked.split_name, asked.num_examples
         )
         if len(records.values) < asked.num_examples:
-            self._notes.append(
+            self._note(
                 f"The split {records.split_name!r} holds only {len(records.values)} examples; "
                 f"{asked.num_examples} were asked for."
             )
@@ -249,46 +258,60 @@ class _Validation:
         """Side by side, up to the limit; then those alone that may have disturbed each other."""
         width = min(self._config.limits.parallel_servers, len(servers))
         with concurrent.futures.ThreadPoolExecutor(width, "infra-validator") as pool:
-            runs = [
-                pool.submit(self._validate_binary, platform, server, index)
-                for index, server in enumerate(servers)
-            ]
-            try:
-                concurrent.futures.wait(runs)
-            except BaseException as error:  # an interrupt from the keyboard, for one
-                self._cancellation.cancel(f"interrupted by {type(error).__name__}")
-                raise
-        attempts = [run.result() for run in runs]
-        if width > 1:
+            attempts = self._run(
+                pool,
+                [
+                    functools.partial(self._validate_binary, platform, server, index)
+                    for index, server in enumerate(servers)
+                ],
+            )
             for index, server in enumerate(servers):
-                if worth_trying_alone(attempts[index]):
+                if width > 1 and worth_trying_alone(attempts[index]):
                     _logger.info("%s: trying again alone", server.name)
-                    attempts[index] += self._validate_binary(
-                        platform, server, index, first=len(attempts[index]) + 1
+                    number = len(attempts[index]) + 1
+                    attempts[index] += self._run(
+                        pool, [functools.partial(self._attempt, platform, server, index, number)]
                     )
         return [
             judge_binary(server.name, done) for server, done in zip(servers, attempts, strict=True)
         ]
 
+    def _run(
+        self, pool: concurrent.futures.Executor, jobs: Sequence[Callable[[], Result]]
+    ) -> list[Result]:
+        """Runs jobs in other threads, so that a signal finds this one waiting for nothing else."""
+        runs = [pool.submit(job) for job in jobs]
+        try:
+            concurrent.futures.wait(runs)
+        except BaseException as error:  # an interrupt from the keyboard, for one
+            self._cancellation.cancel(f"interrupted by {type(error).__name__}")
+            raise
+        return [run.result() for run in runs]
+
     def _validate_binary(
-        self, platform: Platform, server: ServingBinary, index: int, first: int = 1
+        self, platform: Platform, server: ServingBinary, index: int
     ) -> list[AttemptReport]:
         """Tries until it succeeds, fails for good, or has been tried often enough."""
         attempts: list[AttemptReport] = []
 
         def attempt() -> Fault | None:
-            attempts.append(self._attempt(platform, server, index, first + len(attempts)))
+            attempts.append(self._attempt(platform, server, index, len(attempts) + 1))
             return attempts[-1].fault
 
-        retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self._config.limits.num_tries),
+        self._retrying(
             retry=tenacity.retry_if_result(lambda found: found is not None and found.transient),
+            retry_error_callback=lambda _: None,
+        )(attempt)
+        return attempts
+
+    def _retrying(self, **behaviour: Any) -> tenacity.Retrying:
+        """Tries a thing again, up to the limit, with growing pauses that a cancellation ends."""
+        return tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self._config.limits.num_tries),
             wait=_RETRY_WAIT,
             sleep=self._cancellation.sleep,
-            retry_error_callback=lambda _: None,
+            **behaviour,
         )
-        retrying(attempt)
-        return attempts
 
     def _attempt(
         self, platform: Platform, server: ServingBinary, index: int, number: int
@@ -314,6 +337,10 @@ class _Validation:
             _logger.warning("%s, attempt %d: %s", server.name, number, report.fault.summary)
         return report
 
+    def _note(self, text: str) -> None:
+        if text not in self._notes:  # staging may be tried again
+            self._notes.append(text)
+
     def _stamp(self) -> int | None:
         asked, target = self._config.requests, self._candidate.stamp_uri
         if asked is None or not asked.make_warmup or target is None or not self._requests:
@@ -321,7 +348,7 @@ class _Validation:
         self._timeline.enter(Phase.WARM_UP)
         chosen = self._requests[:MAX_WARMUP_RECORDS]
         if len(chosen) < len(self._requests):
-            self._notes.append(
+            self._note(
                 f"Of {len(self._requests)} requests, the first {len(chosen)} were stamped as "
                 "warm-up; TensorFlow Serving takes no more."
             )

@@ -227,6 +227,31 @@ def test_an_unexpected_error_still_stops_the_server(saved_model: Path) -> None:
     assert [runner.stopped for runner in platform.runners] == [1]
 
 
+def test_a_storage_that_recovers_is_asked_again(
+    saved_model: Path, stand_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infra_validator.faults import FaultError, fault
+    from infra_validator.runners.local_process import LocalProcessPlatform
+
+    class Unsteady(LocalProcessPlatform):
+        asked = 0
+
+        def prepare(self, *given: Any) -> None:
+            self.asked += 1
+            if self.asked < 3:
+                raise FaultError(fault("storage_failed", Phase.STAGE, "The bucket is away."))
+            super().prepare(*given)
+
+    platform = Unsteady({"executable": stand_in})
+    report = run(saved_model, platform=platform, limits=pb.ValidationSpec(num_tries=3))
+    assert report.verdict == Verdict.BLESSED
+    assert platform.asked == 3
+    again = Unsteady({"executable": stand_in})
+    report = run(saved_model, platform=again, limits=pb.ValidationSpec(num_tries=2))
+    assert report.reason == "The bucket is away."
+    assert again.asked == 2
+
+
 def test_waiting_takes_no_processor_time(saved_model: Path) -> None:
     before = time.process_time()
     run(

@@ -63,11 +63,15 @@ class Pipeline:
                 )
             ),
         )
+        self.run_nodes([*nodes, validator, pusher])
+
+    def run_nodes(self, nodes: list[Any]) -> None:
+        """Runs a pipeline of these nodes, with the same root and metadata."""
         self.runner.run(
             tfx.dsl.Pipeline(
                 pipeline_name="p",
                 pipeline_root=str(self.folder / "root"),
-                components=[*nodes, validator, pusher],
+                components=nodes,
                 enable_cache=self.cache,
                 metadata_connection_config=self._connection(),
             )
@@ -178,6 +182,35 @@ def test_a_runner_that_uses_another_thread(pipeline: Pipeline) -> None:
     pipeline.run()
     assert pipeline.blessing["blessed"] == 1
     assert len(pipeline.pushed) == 1
+
+
+def test_a_model_and_a_blessing_that_are_resolved_from_an_earlier_run(pipeline: Pipeline) -> None:
+    pipeline.run()
+
+    def latest(type_: Any) -> Any:
+        return tfx.dsl.Resolver(
+            strategy_class=tfx.dsl.experimental.LatestArtifactStrategy,
+            found=tfx.dsl.Channel(type=type_),
+        ).with_id(f"latest_{type_.TYPE_NAME}")
+
+    model, blessing = (
+        latest(getattr(tfx.types.standard_artifacts, name)) for name in ("Model", "InfraBlessing")
+    )
+    validator = iv.InfraValidator(model=model.outputs["found"], serving_spec=SERVING)
+    pusher = tfx.components.Pusher(
+        model=model.outputs["found"],
+        infra_blessing=blessing.outputs["found"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(
+                base_directory=str(pipeline.folder / "pushed again")
+            )
+        ),
+    )
+    pipeline.run_nodes([model, blessing, validator, pusher])
+    assert pipeline.states == ["COMPLETE", "COMPLETE"]
+    assert pipeline.blessing["mode"] == "LOAD_ONLY"
+    assert pipeline.blessing["blessed"] == 1
+    assert len(list((pipeline.folder / "pushed again").iterdir())) == 1
 
 
 def test_a_second_run_is_served_from_the_cache(pipeline: Pipeline) -> None:

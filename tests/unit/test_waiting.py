@@ -64,7 +64,7 @@ def test_a_wake_up_wakes_once() -> None:
     wake()
     wake()
     wake.wait(FOR_EVER)
-    assert not wake._event.is_set()
+    assert wake._calls.empty()
     wake.wait(0)
 
 
@@ -224,3 +224,23 @@ def test_a_signal_handler_may_cancel_while_its_thread_subscribes(
         signal.raise_signal(signal.SIGUSR1)
     with pytest.raises(Cancelled, match="a signal"):
         cancelled_by_a_signal.check()
+
+
+def test_a_signal_handler_may_wake_the_thread_that_it_interrupts() -> None:
+    """With an Event inside, a handler that interrupts wait() would block on its lock for ever."""
+    wake = Wake()
+    calls = 0
+
+    def handler(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        wake()
+
+    previous = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        while calls < 500:
+            wake.wait(1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
