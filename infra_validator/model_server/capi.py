@@ -6,6 +6,8 @@ Declared in tensorflow/c/c_api.h, tf_tensor.h, tf_status.h, tf_buffer.h, tf_tstr
 
 import ctypes
 import functools
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from infra_validator.model_server import protos
 from infra_validator.model_server.status import Code, StatusError, invalid_argument
 
 _DT_STRING = 7
+_DT_FLOAT = 1
 _STRING_SLOT_BYTES = 24  # sizeof(TF_TString)
 _CACHED_CALLS = 256
 
@@ -87,6 +90,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
         [ctypes.c_int, ctypes.POINTER(ctypes.c_int64), ctypes.c_int, ctypes.c_size_t],
     ),
     "TF_DeleteTensor": (None, [_Pointer]),
+    "TF_DataTypeSize": (ctypes.c_size_t, [ctypes.c_int]),
     "TF_TensorFromProto": (None, [ctypes.POINTER(_Buffer), _Pointer, _Pointer]),
     "TF_TensorType": (ctypes.c_int, [_Pointer]),
     "TF_NumDims": (ctypes.c_int, [_Pointer]),
@@ -179,7 +183,7 @@ class Tensor:
             StatusError: it is not the proto of a tensor.
         """
         # TF_TensorFromProto wants a tensor to overwrite.
-        tensor = cls(library, library.calls.TF_AllocateTensor(1, None, 0, 4))
+        tensor = cls._allocated(library, _DT_FLOAT, (), 4)
         with _Status(library) as status:
             library.calls.TF_TensorFromProto(_borrowed(serialized), tensor.pointer, status)
         return tensor
@@ -188,12 +192,34 @@ class Tensor:
     def from_bytes(
         cls, library: Library, dtype: int, shape: Sequence[int], data: bytes
     ) -> "Tensor":
-        """Returns a tensor of a fixed-width dtype with ``data`` as its memory."""
-        dims = (ctypes.c_int64 * len(shape))(*shape)
-        tensor = cls(library, library.calls.TF_AllocateTensor(dtype, dims, len(shape), len(data)))
-        if data:
-            ctypes.memmove(library.calls.TF_TensorData(tensor.pointer), data, len(data))
+        """Returns a tensor of a fixed-width dtype with a copy of ``data`` as its memory.
+
+        Raises:
+            StatusError: the dtype has no fixed width, the shape wants more or less data, or there
+                is no memory.
+        """
+        width = library.calls.TF_DataTypeSize(dtype)
+        if not width or len(data) != math.prod(shape) * width:
+            raise StatusError(
+                Code.INTERNAL,
+                f"{len(data)} bytes are no tensor of {_dtype_name(dtype)} and shape {list(shape)}",
+            )
+        if not data:
+            # TF_AllocateTensor returns NULL where there is nothing to allocate.
+            return _tensor_of_proto(library, dtype, shape)
+        tensor = cls._allocated(library, dtype, shape, len(data))
+        ctypes.memmove(library.calls.TF_TensorData(tensor.pointer), data, len(data))
         return tensor
+
+    @classmethod
+    def _allocated(cls, library: Library, dtype: int, shape: Sequence[int], size: int) -> "Tensor":
+        dims = (ctypes.c_int64 * len(shape))(*shape)
+        pointer = library.calls.TF_AllocateTensor(dtype, dims, len(shape), size)
+        if not pointer:
+            raise StatusError(
+                Code.RESOURCE_EXHAUSTED, f"no memory for a tensor of shape {list(shape)}"
+            )
+        return cls(library, pointer)
 
     @property
     def dtype(self) -> int:
@@ -209,9 +235,10 @@ class Tensor:
     def data(self) -> memoryview:
         """Returns its memory; it is gone with the tensor."""
         calls = self._library.calls
-        size = calls.TF_TensorByteSize(self.pointer)
-        if not size:
+        if not calls.TF_TensorElementCount(self.pointer):
+            # It may have no buffer, and TF_TensorByteSize would look into it.
             return memoryview(b"")
+        size = calls.TF_TensorByteSize(self.pointer)
         address = calls.TF_TensorData(self.pointer)
         return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
 
@@ -227,12 +254,28 @@ class Tensor:
         ]
 
 
-def strings_tensor(library: Library, shape: Sequence[int], values: Sequence[bytes]) -> Tensor:
-    """Returns a DT_STRING tensor."""
-    proto = protos.TensorProto(dtype=_DT_STRING, string_val=values)
+def _dtype_name(dtype: int) -> str:
+    return str(dict(map(reversed, protos.DataType.items())).get(dtype, dtype))
+
+
+def _tensor_of_proto(
+    library: Library, dtype: int, shape: Sequence[int], **values: Sequence[bytes]
+) -> Tensor:
+    proto = protos.TensorProto(dtype=dtype, **values)
+    proto.tensor_shape.SetInParent()
     for size in shape:
         proto.tensor_shape.dim.add(size=size)
     return Tensor.from_proto(library, proto.SerializeToString())
+
+
+def strings_tensor(library: Library, shape: Sequence[int], values: Sequence[bytes]) -> Tensor:
+    """Returns a DT_STRING tensor."""
+    if len(values) != math.prod(shape):
+        # TensorFlow repeats the last one where some are missing.
+        raise StatusError(
+            Code.INTERNAL, f"{len(values)} strings are no tensor of shape {list(shape)}"
+        )
+    return _tensor_of_proto(library, _DT_STRING, shape, string_val=values)
 
 
 class Session:
@@ -268,7 +311,7 @@ class Session:
             StatusError: with TensorFlow's own status.
         """
         calls = library.calls
-        tag_array = (ctypes.c_char_p * len(tags))(*(tag.encode() for tag in tags))
+        tag_array = (ctypes.c_char_p * len(tags))(*map(os.fsencode, tags))
         options = calls.TF_NewSessionOptions()
         graph = calls.TF_NewGraph()
         meta_graph = calls.TF_NewBuffer()
@@ -279,7 +322,7 @@ class Session:
                 session = calls.TF_LoadSessionFromSavedModel(
                     options,
                     None,
-                    export_dir.encode(),
+                    os.fsencode(export_dir),
                     tag_array,
                     len(tags),
                     graph,
@@ -324,22 +367,28 @@ class Session:
         values = (_Pointer * len(feeds))(*(tensor.pointer for _, tensor in feeds))
         results = (_Pointer * len(fetches))()
         run_options = protos.RunOptions(timeout_in_ms=timeout_ms).SerializeToString()
-        with _Status(self._library) as status:
-            self._library.calls.TF_SessionRun(
-                self._session,
-                _borrowed(run_options),
-                inputs,
-                values,
-                len(feeds),
-                outputs,
-                results,
-                len(fetches),
-                None,
-                0,
-                None,
-                status,
-            )
-        return [Tensor(self._library, pointer or 0) for pointer in results]
+        try:
+            with _Status(self._library) as status:
+                self._library.calls.TF_SessionRun(
+                    self._session,
+                    _borrowed(run_options),
+                    inputs,
+                    values,
+                    len(feeds),
+                    outputs,
+                    results,
+                    len(fetches),
+                    None,
+                    0,
+                    None,
+                    status,
+                )
+        finally:
+            # A run that fails while it hands its results out has set some of them.
+            tensors = [Tensor(self._library, pointer) for pointer in results if pointer]
+        if len(tensors) != len(fetches):
+            raise StatusError(Code.INTERNAL, "the session returned no tensor for an output")
+        return tensors
 
     def _prepare(
         self, feeds: tuple[str, ...], fetches: tuple[str, ...]

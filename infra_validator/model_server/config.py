@@ -5,6 +5,7 @@ tensorflow_serving/model_servers/server.cc, then ServerCore::Create in server_co
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,10 @@ from infra_validator.model_server.text_proto import read_text_proto
 
 _TENSORFLOW_PLATFORM = "tensorflow"
 _DEFAULT_TAG = "serve"
+_INT32 = range(-(1 << 31), 1 << 31)
+_INTEGER = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
+# time.sleep takes no more than 292 years.
+_MAX_PAUSE_SECONDS = 1e9
 _DEFAULT_BATCH_THREAD_POOL = "model_server_batch_threads"
 
 
@@ -61,12 +66,24 @@ class LoadConfig:
     check_method_names: bool
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_options(options: Options) -> None:
     """Refuses flags that can never work together.
 
     Raises:
         StatusError: INVALID_ARGUMENT.
     """
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if isinstance(value, str) and not _is_utf8(value):
+            raise invalid_argument(f"the embedded server takes UTF-8 only: --{field.name}={value}")
     if options.port == 0 and not options.grpc_socket_path:
         raise invalid_argument(
             "At least one of server_options.grpc_port or server_options.grpc_socket_path must be "
@@ -101,6 +118,11 @@ def _session_config(options: Options) -> bytes:
     intra = options.tensorflow_intra_op_parallelism
     inter = options.tensorflow_inter_op_parallelism
     both = options.tensorflow_session_parallelism
+    for name, threads in (("intra_op", intra), ("inter_op", inter), ("session", both)):
+        if threads not in _INT32:
+            raise invalid_argument(
+                f"tensorflow_{name}_parallelism does not fit in 32 bits; got {threads}"
+            )
     if intra > 0 and inter > 0 and both > 0:
         raise invalid_argument(
             "Either configure server_options.tensorflow_session_parallelism or "
@@ -134,7 +156,9 @@ def read_load_config(options: Options) -> LoadConfig:
         per_model_batching=options.enable_per_model_batching_parameters,
         warmup_iterations=warmup_iterations,
         max_retries=max(options.max_num_load_retries, 0),
-        retry_interval_seconds=max(options.load_retry_interval_micros, 0) / 1e6,
+        retry_interval_seconds=min(
+            max(options.load_retry_interval_micros, 0) / 1e6, _MAX_PAUSE_SECONDS
+        ),
         check_method_names=options.enable_signature_method_name_check,
     )
 
@@ -180,7 +204,8 @@ def _check_paths(configs: Sequence[Any]) -> None:
 
 
 def read_model_config(options: Options) -> ModelConfig | None:
-    """Returns the model to serve, or None where the configuration file names none.
+    """Returns the model to serve; one without a base path where the list of models is empty, and
+    None where the configuration file has no list.
 
     Raises:
         StatusError: the configuration is unfit, or asks for more than the embedded server does.
@@ -202,12 +227,14 @@ def read_model_config(options: Options) -> ModelConfig | None:
         raise StatusError(
             Code.UNIMPLEMENTED, "ModelServer does not yet support custom model config."
         )
-    configs = server_config.model_config_list.config
-    if not configs:
+    if server_config.WhichOneof("config") is None:
         log.info("Taking no action for empty config.")
         return None
+    configs = server_config.model_config_list.config
     _check_paths(configs)
     log.info("Adding/updating models.")
+    if not configs:
+        return ModelConfig("", "", VersionPolicy(), {})
     for config in configs:
         log.info(f" (Re-)adding model: {config.name}")
         _check_platform(config)
@@ -245,7 +272,7 @@ def _single_model(configs: Sequence[Any], allow_labels: bool) -> ModelConfig:
 
 
 def grpc_arguments(text: str) -> list[tuple[str, int | str]]:
-    """Reads ``--grpc_channel_arguments``: ``key=value`` pairs, numbers as numbers.
+    """Reads ``--grpc_channel_arguments``: ``key=value`` pairs, numbers of 32 bits as numbers.
 
     Raises:
         StatusError: INVALID_ARGUMENT, for a part without ``=``.
@@ -255,8 +282,6 @@ def grpc_arguments(text: str) -> list[tuple[str, int | str]]:
         key, separator, value = part.partition("=")
         if not separator:
             raise invalid_argument(f"grpc_channel_arguments needs key=value; got {part}")
-        try:
-            arguments.append((key, int(value)))
-        except ValueError:
-            arguments.append((key, value))
+        is_number = _INTEGER.fullmatch(value) and int(value) in _INT32
+        arguments.append((key, int(value) if is_number else value))
     return arguments

@@ -119,6 +119,10 @@ FLAGS: tuple[Flag, ...] = (
 )
 
 
+# It bounds the wait for a first version; afterwards nobody looks for new ones.
+_HALF_IGNORED = ("file_system_poll_wait_seconds",)
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What the flags that have an effect say; each field is the flag of the same name."""
@@ -160,12 +164,14 @@ class ParsedFlags:
         options: what to do.
         ignored: names of flags that were set to something else than their default, but change
             nothing here.
+        help: the usage text is asked for: ``--help`` comes first of what no known flag takes.
         unknown: arguments that are no flags of the real server.
         errors: one line for each value that could not be read; not empty means: do not start.
     """
 
     options: Options
     ignored: tuple[str, ...]
+    help: bool
     unknown: tuple[str, ...]
     errors: tuple[str, ...]
 
@@ -175,7 +181,7 @@ def _parse_value(kind: Kind, text: str) -> Value | None:
     if kind == "string":
         return text
     if kind == "bool":
-        return {"true": True, "false": False}.get(text)
+        return {"": True, "=true": True, "=false": False}.get(text)
     if kind == "float":
         try:
             return float(text)
@@ -199,7 +205,7 @@ def _match(flag: Flag, argument: str) -> str | None:
         return None
     rest = argument[len(prefix) :]
     if flag.kind == "bool":
-        return "true" if not rest else rest.removeprefix("=")
+        return rest
     return rest[1:] if rest.startswith("=") else None
 
 
@@ -218,7 +224,9 @@ def parse(arguments: Sequence[str]) -> ParsedFlags:
                 continue
             value = _parse_value(flag.kind, text)
             if value is None:
-                errors.append(f"Couldn't interpret value {text} for flag {flag.name}.")
+                errors.append(
+                    f"Couldn't interpret value {text.removeprefix('=')} for flag {flag.name}."
+                )
             else:
                 values[flag.name] = value
             break
@@ -227,7 +235,12 @@ def parse(arguments: Sequence[str]) -> ParsedFlags:
     fields = {field.name for field in dataclasses.fields(Options)}
     return ParsedFlags(
         options=Options(**{name: values[name] for name in fields}),  # type: ignore[arg-type]
-        ignored=tuple(f.name for f in FLAGS if f.ignored and values[f.name] != f.default),
+        ignored=tuple(
+            flag.name
+            for flag in FLAGS
+            if (flag.ignored or flag.name in _HALF_IGNORED) and values[flag.name] != flag.default
+        ),
+        help=unknown[:1] == ["--help"],
         unknown=tuple(unknown),
         errors=tuple(errors),
     )

@@ -14,6 +14,7 @@ from infra_validator.model_server.status import StatusError, invalid_argument
 
 _ANY_ADDRESS = "0.0.0.0"  # noqa: S104  TensorFlow Serving listens on every IPv4 address.
 
+_SHARED_PORT = "grpc.so_reuseport"
 _SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path without its closing NUL
 
 
@@ -98,8 +99,10 @@ def open_server(
         "grpc.max_send_message_length": -1,
         **dict(arguments),
         # Else a second server on the same port would silently share its connections.
-        "grpc.so_reuseport": 0,
+        _SHARED_PORT: 0,
     }
+    if dict(arguments).get(_SHARED_PORT, 0) != 0:
+        log.warning(f"the embedded server ignores --grpc_channel_arguments' {_SHARED_PORT}")
     server = grpc.server(
         futures.ThreadPoolExecutor(max(max_threads, 1)), options=list(options.items())
     )

@@ -21,6 +21,8 @@ from infra_validator.model_server.signatures import (
 from infra_validator.model_server.status import Code, StatusError, invalid_argument
 from infra_validator.model_server.tensors import fill_proto
 
+_RESOURCE = 20
+
 
 def _joined(names: Iterable[str]) -> str:
     return ",".join(sorted(names))
@@ -125,6 +127,10 @@ def predict(model: Model, request: Any, timeout_ms: int, version: int | None) ->
             tensor = Tensor.from_proto(model.library, serialized)
         except StatusError as error:
             raise invalid_argument(f"tensor parsing error: {alias}") from error
+        if tensor.dtype == _RESOURCE:
+            raise StatusError(
+                Code.UNIMPLEMENTED, "the embedded server cannot take a tensor of DT_RESOURCE"
+            )
         feeds.append((signature.inputs[alias], tensor))
     aliases = choose_outputs(signature, request.output_filter)
     results = model.session.run(feeds, [signature.outputs[a] for a in aliases], timeout_ms)

@@ -32,13 +32,13 @@ class Servables:
         name: the model's.
         available: version → what was loaded.
         failed: version → why it did not load.
-        labels: label → version.
+        labels: label → version; None before any configuration has set them.
     """
 
     name: str
     available: Mapping[int, Servable]
     failed: Mapping[int, StatusError]
-    labels: Mapping[str, int]
+    labels: Mapping[str, int] | None
 
     def find(self, spec: Any) -> Servable:
         """Returns the version that a request's ModelSpec asks for.
@@ -56,6 +56,10 @@ class Servables:
                 )
             return self.available[max(self.available)]
         if choice == "version_label":
+            if self.labels is None:
+                raise StatusError(
+                    Code.UNAVAILABLE, f"Model labels does not init yet.{spec.version_label}"
+                )
             if spec.name != self.name or spec.version_label not in self.labels:
                 raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
             version = self.labels[spec.version_label]

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from infra_validator.model_server import protos
+from infra_validator.model_server import log, protos
 from infra_validator.model_server.classify import classify
 from infra_validator.model_server.metadata import get_model_metadata
 from infra_validator.model_server.model import Model
@@ -21,6 +21,7 @@ from infra_validator.model_server.status import (
     Code,
     StatusError,
     invalid_argument,
+    unexpected,
     wire_message,
 )
 
@@ -47,20 +48,28 @@ def timeout_ms(remaining_seconds: float | None) -> int:
 
 
 def _method(request_class: Any, handler: Handler) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    def answer(data: bytes, remaining_seconds: float | None) -> bytes:
+        try:
+            request = request_class.FromString(data)
+        except protos.DecodeError:
+            raise StatusError(
+                Code.INTERNAL, f"Failed to parse {request_class.DESCRIPTOR.full_name}"
+            ) from None
+        response = handler(request, timeout_ms(remaining_seconds))
+        return bytes(response.SerializeToString())
+
     def call(data: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            try:
-                request = request_class.FromString(data)
-            except protos.DecodeError:
-                raise StatusError(
-                    Code.INTERNAL, f"Failed to parse {request_class.DESCRIPTOR.full_name}"
-                ) from None
-            response = handler(request, timeout_ms(context.time_remaining()))
-            return bytes(response.SerializeToString())
+            return answer(data, context.time_remaining())
         except StatusError as error:
-            # gRPC takes bytes for details as they are; its annotations know text only.
-            details: Any = wire_message(error.message)
-            context.abort(_GRPC_CODES[int(error.code)], details)
+            status = error
+        except Exception as error:
+            status = unexpected(error)
+            log.error(f"{request_class.DESCRIPTOR.full_name}: {status}")
+        # gRPC takes bytes for details as they are; its annotations know text only.
+        details: Any = wire_message(status.message)
+        context.abort(_GRPC_CODES[int(status.code)], details)
+        raise AssertionError("abort raises")
 
     return grpc.unary_unary_rpc_method_handler(call)
 

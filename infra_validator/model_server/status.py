@@ -6,6 +6,9 @@ import enum
 #: (tensorflow_serving/model_servers/grpc_status_util.cc).
 MESSAGE_LIMIT_BYTES = 1024
 TRUNCATION_MARK = b"...TRUNCATED"
+#: Begins the message of a fault of the embedded server itself.
+UNEXPECTED = "the embedded server failed"
+_UNEXPECTED_CHARACTERS = 200
 
 
 class Code(enum.IntEnum):
@@ -41,7 +44,9 @@ class StatusError(Exception):
 
     def __init__(self, code: Code, message: str | bytes) -> None:
         self.code = code
-        self.message = message if isinstance(message, bytes) else message.encode()
+        self.message = (
+            message if isinstance(message, bytes) else message.encode(errors="surrogateescape")
+        )
         super().__init__(code, self.message)
 
     def __str__(self) -> str:
@@ -51,6 +56,12 @@ class StatusError(Exception):
 def invalid_argument(message: str | bytes) -> StatusError:
     """Returns an INVALID_ARGUMENT error, by far the commonest one."""
     return StatusError(Code.INVALID_ARGUMENT, message)
+
+
+def unexpected(error: BaseException) -> StatusError:
+    """Returns an INTERNAL error for an exception that nobody foresaw."""
+    text = str(error).partition("\n")[0][:_UNEXPECTED_CHARACTERS]
+    return StatusError(Code.INTERNAL, f"{UNEXPECTED}: {type(error).__name__}: {text}")
 
 
 def wire_message(message: bytes) -> bytes:

@@ -12,7 +12,7 @@ from infra_validator.model_server.status import Code, StatusError
 
 _STRING = 7
 _FLOAT8_TYPES = (24, 25, 26, 27, 28)
-_RESOURCE = 20
+_INT4, _UINT4 = 29, 30
 
 # DataType number → tag of a packed field whose wire form is the tensor's own memory.
 _RAW_FIELD_TAGS = {
@@ -40,8 +40,6 @@ _VARINT_FIELDS: dict[int, tuple[str, Literal["b", "B", "h", "H", "i", "I", "q", 
     19: ("half_val", "H"),  # DT_HALF
     22: ("uint32_val", "I"),  # DT_UINT32
     23: ("uint64_val", "Q"),  # DT_UINT64
-    29: ("int_val", "b"),  # DT_INT4
-    30: ("int_val", "B"),  # DT_UINT4
 }
 
 
@@ -63,7 +61,7 @@ def fill_proto(tensor: Tensor, proto: Any) -> None:
     """Writes ``tensor`` into an empty TensorProto.
 
     Raises:
-        StatusError: UNIMPLEMENTED, for a dtype whose memory the C API does not show.
+        StatusError: UNIMPLEMENTED, for a dtype whose memory is no value, such as resource.
     """
     dtype = tensor.dtype
     proto.dtype = dtype
@@ -81,9 +79,11 @@ def fill_proto(tensor: Tensor, proto: Any) -> None:
         getattr(proto, field).extend(tensor.data().cast(element))
     elif dtype in _FLOAT8_TYPES:
         proto.float8_val = bytes(tensor.data())
-    elif dtype == _RESOURCE:
-        # The C API hands a resource out as its serialized handle.
-        proto.resource_handle_val.add().ParseFromString(bytes(tensor.data()))
+    elif dtype == _INT4:
+        # One element in the low half of each byte; what the high half holds is not said.
+        proto.int_val.extend(((byte & 0xF) ^ 8) - 8 for byte in tensor.data())
+    elif dtype == _UINT4:
+        proto.int_val.extend(byte & 0xF for byte in tensor.data())
     else:
         name = protos.DataType.Name(dtype)
         raise StatusError(

@@ -25,6 +25,7 @@ class RecordError(StatusError):
         super().__init__(Code.DATA_LOSS, message)
 
 
+# infra_validator/tfrecord.py has one, too, but the image carries this package only.
 def _masked_crc(data: bytes) -> int:
     crc = int(google_crc32c.value(data))
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF

@@ -170,10 +170,10 @@ def running(base_path: Path | None, *flags: str, name: str = "m") -> Iterator[An
             server.stop()
 
 
-def run_to_end(*flags: str) -> tuple[int, str, str]:
+def run_to_end(*flags: str | bytes, wrapper: tuple[str, ...] = ()) -> tuple[int, str, str]:
     """Runs a server that is expected to end by itself: exit code, stdout, stderr."""
     done = subprocess.run(
-        command(*flags),
+        [*wrapper, *command(), *flags],
         capture_output=True,
         text=True,
         errors="replace",

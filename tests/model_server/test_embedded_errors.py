@@ -47,7 +47,7 @@ def predict(signature: str = "", output_filter: tuple[str, ...] = (), **inputs: 
     request.model_spec.signature_name = signature
     for alias, value in inputs.items():
         proto = value if isinstance(value, tf.make_tensor_proto(0).__class__) else None
-        request.inputs[alias].CopyFrom(proto or tf.make_tensor_proto(value))
+        request.inputs[alias].CopyFrom(tf.make_tensor_proto(value) if proto is None else proto)
     return request
 
 
@@ -74,6 +74,20 @@ def tasks(*specs: tuple[str, str, str]) -> Any:
         task.model_spec.name = name
         task.model_spec.signature_name = signature
     request.input.example_list.examples.append(GOOD)
+    return request
+
+
+def context_only(method: str, signature: str) -> Any:
+    request = with_examples(method, signature)
+    request.input.example_list_with_context.context.CopyFrom(GOOD)
+    return request
+
+
+def empty_tasks(context: Any | None) -> Any:
+    request = tasks(("m", "classify", "classify"))
+    request.ClearField("input")
+    if context is not None:
+        request.input.example_list_with_context.context.CopyFrom(context)
     return request
 
 
@@ -228,6 +242,9 @@ PREDICT_ROWS: list[Row] = [
         INVALID,
         "tensor parsing error: a",
     ),
+    ("resource", "Predict",
+     predict("odd_method", a=ONE.__class__(dtype=20, resource_handle_val=[{"name": "r"}])),
+     "UNIMPLEMENTED", "the embedded server cannot take a tensor of DT_RESOURCE"),
     (
         "wrong dtype",
         "Predict",
@@ -312,17 +329,13 @@ CLASSIFY_ROWS: list[Row] = [
         (
             "classify_input_key",
             (),
-            re.compile(
-                r"No classification inputs found in SignatureDef: inputs \{\s+key: .*", re.S
-            ),
+            "No classification inputs found in SignatureDef: {definition}",
         ),
         (
             "classify_output_key",
             (),
-            re.compile(
-                r"Expected classification signature outputs to contain at least one of "
-                r'"classes" or "scores"\. Signature was: inputs \{\s+key: .*', re.S
-            ),
+            'Expected classification signature outputs to contain at least one of "classes" or '
+            '"scores". Signature was: {definition}',
         ),
         (
             "classify_rank",
@@ -362,11 +375,11 @@ REGRESS_ROWS: list[Row] = [
         ("regress_two_outputs", "Expected one output Tensor."),
         (
             "regress_input_key",
-            re.compile(r"No regression inputs found in SignatureDef: inputs \{\s+key: .*", re.S),
+            "No regression inputs found in SignatureDef: {definition}",
         ),
         (
             "regress_output_key",
-            re.compile(r"No regression outputs found in SignatureDef: inputs \{\s+key: .*", re.S),
+            "No regression outputs found in SignatureDef: {definition}",
         ),
         (
             "regress_rank",
@@ -384,6 +397,14 @@ INPUT_ROWS: list[Row] = [
     ("Classify: no examples", "Classify", with_examples("Classify", "classify"), INVALID,
      "Input is empty."),
     ("Regress: no examples", "Regress", with_examples("Regress", "regress"), INVALID,
+     "Input is empty."),
+    ("Classify: context without examples", "Classify", context_only("Classify", "classify"),
+     INVALID, "Input is empty."),
+    ("Regress: context without examples", "Regress", context_only("Regress", "regress"),
+     INVALID, "Input is empty."),
+    ("MultiInference: no examples", "MultiInference", empty_tasks(None), INVALID,
+     "Input is empty."),
+    ("MultiInference: context without examples", "MultiInference", empty_tasks(GOOD), INVALID,
      "Input is empty."),
 ]  # fmt: skip
 
@@ -499,12 +520,24 @@ def row_id(row: Row) -> str:
     return row[0] or f"{row[1]} {row[2].model_spec.signature_name}"
 
 
+def definition(client: Any, signature: str) -> str:
+    """The text of the SignatureDef that the model itself holds (proto::DebugString in C++)."""
+    found = get_model_metadata_pb2.SignatureDefMap()
+    client.call("GetModelMetadata", metadata("signature_def")).metadata["signature_def"].Unpack(
+        found
+    )
+    return text_format.MessageToString(found.signature_def[signature])
+
+
 def check(client: Any, row: Row) -> None:
     _, method, request, code, message = row
     actual_code, actual_message = client.failure(method, request)
     if isinstance(message, re.Pattern):
         assert message.fullmatch(actual_message), actual_message
     else:
+        name = request.model_spec.signature_name if method in ("Classify", "Regress") else ""
+        if "{definition}" in message:
+            message = message.replace("{definition}", definition(client, name))
         assert actual_message == message
     assert actual_code == code
 
@@ -646,7 +679,23 @@ def _answers() -> list[tuple[str, Callable[[Any], None]]]:
         request = predict("add", ("sum",), a=1.0, b=[1.0, 2.0])
         assert list(client.call("Predict", request).outputs["sum"].float_val) == [2.0, 3.0]
 
-    return [("padded", padded), ("strings", strings), ("passed by", passed_by)]
+    def shapes(client: Any) -> None:
+        for dtype in (tf.float32, tf.int64, tf.string, tf.bool, tf.half, tf.qint8):
+            for shape in ([0], [0, 3], [1, 0], [3, 0], [0, 0], [3, 2, 0]):
+                proto = predict("").inputs["x"].__class__(dtype=dtype.as_datatype_enum)
+                proto.tensor_shape.SetInParent()
+                for size in shape:
+                    proto.tensor_shape.dim.add(size=size)
+                response = client.call("Predict", predict(f"echo_{dtype.name}", x=proto))
+                output = response.outputs["y"]
+                assert output == proto, (dtype, shape)
+
+    return [
+        ("padded", padded),
+        ("strings", strings),
+        ("passed by", passed_by),
+        ("empty and of no width", shapes),
+    ]
 
 
 @pytest.mark.parametrize("answer", _answers(), ids=lambda case: case[0])

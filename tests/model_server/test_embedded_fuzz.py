@@ -4,6 +4,7 @@ from typing import Any
 
 import grpc
 import hypothesis
+import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 from tensorflow_serving.apis import (
@@ -14,6 +15,8 @@ from tensorflow_serving.apis import (
     predict_pb2,
     regression_pb2,
 )
+
+from infra_validator.model_server.status import UNEXPECTED
 
 TensorProto = tf.make_tensor_proto(0).__class__
 
@@ -141,14 +144,20 @@ def send(client: Any, call: Any) -> None:
         failure = error
     if failure is not None:
         assert failure.code() not in UNFORESEEN, failure
+        assert not failure.details().startswith(UNEXPECTED), failure
         assert failure.code() is not grpc.StatusCode.DEADLINE_EXCEEDED, "a handler is stuck"
     alive(client)
 
 
+@pytest.fixture(params=["zoo_server", "padding_server"])
+def any_server(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
 @fuzzed
-@hypothesis.given(request=st.one_of(predictions(), example_requests(), multi_requests()))
-def test_any_request(zoo_server: Any, request: Any) -> None:
-    send(zoo_server, lambda: zoo_server.call(METHODS[type(request)], request, 20))
+@hypothesis.given(message=st.one_of(predictions(), example_requests(), multi_requests()))
+def test_any_request(any_server: Any, message: Any) -> None:
+    send(any_server, lambda: any_server.call(METHODS[type(message)], message, 20))
 
 
 @fuzzed
@@ -156,13 +165,31 @@ def test_any_request(zoo_server: Any, request: Any) -> None:
     dtype=st.sampled_from(["float32", "string", "int64", "bool", "bfloat16", "qint8", "complex64"]),
     tensor=tensors(),
 )
-def test_any_tensor(zoo_server: Any, dtype: str, tensor: Any) -> None:
+def test_any_tensor(any_server: Any, dtype: str, tensor: Any) -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "m"
     request.model_spec.signature_name = f"echo_{dtype}"
     tensor.dtype = tf.dtypes.as_dtype(dtype).as_datatype_enum
     request.inputs["x"].CopyFrom(tensor)
-    send(zoo_server, lambda: zoo_server.call("Predict", request, 20))
+    send(any_server, lambda: any_server.call("Predict", request, 20))
+
+
+@fuzzed
+@hypothesis.given(
+    dtype=st.sampled_from(["float32", "string", "int64", "bool", "bfloat16", "qint8", "complex64"]),
+    shape=st.lists(st.integers(0, 5), max_size=3),
+)
+def test_any_shape(any_server: Any, dtype: str, shape: list[int]) -> None:
+    """Well-formed tensors, which a random proto seldom is."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "m"
+    request.model_spec.signature_name = f"echo_{dtype}"
+    tensor = request.inputs["x"]
+    tensor.dtype = tf.dtypes.as_dtype(dtype).as_datatype_enum
+    tensor.tensor_shape.SetInParent()
+    for size in shape:
+        tensor.tensor_shape.dim.add(size=size)
+    send(any_server, lambda: any_server.call("Predict", request, 20))
 
 
 @fuzzed

@@ -1,15 +1,19 @@
 """Start, load, fail, wait and end: the process as its operator sees it."""
 
+import os
 import re
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import embedded_saved_models as saved_models
+import grpc
 import pytest
 import tensorflow as tf
 from embedded_server_process import (
@@ -26,6 +30,10 @@ from embedded_server_process import (
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
+# Root reads everything, unless it gives these capabilities up.
+_UNPRIVILEGED = (
+    ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+)
 ONCE = ("--max_num_load_retries=0", "--load_retry_interval_micros=0")
 
 
@@ -250,28 +258,28 @@ def model_config(tmp_path: Path, text: str) -> str:
 def test_model_config_file(matrix: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     base.mkdir()
-    for version in ("1", "2", "3"):
+    for version in ("2", "3", "4"):
         (base / version).symlink_to(matrix / "1")
-    (base / "4").mkdir()
+    (base / "1").mkdir()
     config = model_config(
         tmp_path,
         f"""model_config_list {{ config {{
             name: "m" base_path: "{base}" model_platform: "tensorflow"
             model_version_policy {{ specific {{ versions: 1 versions: 3 versions: 4 }} }}
-            version_labels {{ key: "stable" value: 1 }}
+            version_labels {{ key: "stable" value: 3 }}
             version_labels {{ key: "missing" value: 2 }}
         }} }}""",
     )
     flags = (config, "--allow_version_labels_for_unavailable_models")
     with running(None, *flags, name="unused") as (client, _):
-        assert states(client) == {1: 30, 3: 30, 4: 50}
+        assert states(client) == {1: 50, 3: 30, 4: 30}
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = "m"
-        request.model_spec.version.value = 4
+        request.model_spec.version.value = 1
         (entry,) = client.call("GetModelStatus", request).model_version_status
         assert entry.status.error_code == 5
         assert entry.status.error_message.startswith("Specified file path does not appear to")
-        assert ask(client) == ask(client, version=1) == ask(client, label="stable") == [5.0]
+        assert ask(client) == ask(client, version=4) == ask(client, label="stable") == [5.0]
         request = predict_pb2.PredictRequest()
         request.model_spec.name = "m"
         request.model_spec.version_label = "missing"
@@ -279,6 +287,47 @@ def test_model_config_file(matrix: Path, tmp_path: Path) -> None:
             "NOT_FOUND",
             "Servable not found for request: Specific(m, 2)",
         )
+
+
+def test_a_version_that_fails_before_another_is_available_ends_the_start(
+    matrix: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "1").symlink_to(matrix / "1")
+    (base / "2").mkdir()
+    config = model_config(
+        tmp_path,
+        f"""model_config_list {{ config {{ name: "m" base_path: "{base}"
+        model_platform: "tensorflow" model_version_policy {{ all {{}} }} }} }}""",
+    )
+    code, out, _ = run_to_end("--port=0", f"--grpc_socket_path={tmp_path}/s", config, *ONCE)
+    assert code == 255
+    assert out == (
+        "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: "
+        "{{{name: m version: 2} due to error: NOT_FOUND: Specified file path does not appear to "
+        "contain a SavedModel bundle (should have a file called `saved_model.pb`)\n"
+        f"Specified file path: {base}/2}}, }}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("", ("UNAVAILABLE", "Model labels does not init yet.stable")),
+        (
+            "model_config_list {}",
+            ("INVALID_ARGUMENT", "Unrecognized servable version label: stable"),
+        ),
+    ],
+)
+def test_labels_without_models(tmp_path: Path, text: str, status: tuple[str, str]) -> None:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "m"
+    request.model_spec.version_label = "stable"
+    with running(None, model_config(tmp_path, text)) as (client, server):
+        assert client.failure("Predict", request) == status
+    assert ("Taking no action for empty config." in server.log) == (not text)
 
 
 def entry(**fields: str) -> str:
@@ -377,21 +426,234 @@ def test_flags_that_cannot_work(flags: list[str], status: str) -> None:
     assert "Traceback" not in err
 
 
-def test_bad_batching_parameters(tmp_path: Path) -> None:
-    file = tmp_path / "batching"
-    file.write_text("max_batch_size { value: 8 } allowed_batch_sizes: 4")
-    code, out, _ = run_to_end(
-        "--port=0", f"--grpc_socket_path={tmp_path}/s", f"--model_base_path={tmp_path}",
-        "--enable_batching", f"--batching_parameters_file={file}",
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "max_batch_size { value: 8 } allowed_batch_sizes: 4",
+            "Last entry in allowed_batch_sizes must match max_batch_size; "
+            "last entry was 4; expected 8",
+        ),
+        ("max_batch_size { value: 0 }", "input_batch_size_limit must be positive; was 0"),
+        ("batch_timeout_micros { value: -5 }", "batch_timeout_micros must be non-negative; was -5"),
+        (
+            "max_enqueued_batches { value: 0 } enable_large_batch_splitting { value: true }",
+            "max_enqueued_batches must be positive; was 0",
+        ),
+        ("num_batch_threads { value: 0 }", "num_batch_threads must be positive; was 0"),
+        (
+            "max_batch_size { value: 4 } enable_large_batch_splitting { value: true } "
+            "max_execution_batch_size { value: 8 }",
+            "When enable_large_batch_splitting is true, input_batch_size_limit must be greater "
+            "than or equal to max_execution_batch_size.148",
+        ),
+    ],
+)
+@pytest.mark.parametrize("per_model", [False, True])
+def test_bad_batching_parameters_fail_the_load(
+    broken: Path, text: str, message: str, per_model: bool
+) -> None:
+    file = broken / ("1/batching_params.pbtxt" if per_model else "batching")
+    file.write_text(text)
+    own = "--enable_per_model_batching_parameters"
+    code, out, err = run_to_end(
+        "--port=0", f"--grpc_socket_path={broken}/s", "--model_name=m",
+        f"--model_base_path={broken}", "--enable_batching",
+        own if per_model else f"--batching_parameters_file={file}",
+        "--max_num_load_retries=1", "--load_retry_interval_micros=0",
     )  # fmt: skip
     assert code == 255
-    assert (
-        "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 4; expected 8"
-        in out
+    load = "Loading servable: {name: m version: 1}"
+    assert err.count(f"{load} failed: INVALID_ARGUMENT: {message}\n") == 2
+    assert f"Retrying of {load} retry: 1\n" in err
+    assert out == (
+        "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: "
+        f"{{{{{{name: m version: 1}} due to error: INVALID_ARGUMENT: {message}}}, }}\n"
     )
 
 
-@pytest.mark.parametrize("flag", ["--port=none", "--enable_batching=1", "--enable_batchingx"])
+def test_without_splitting_no_enqueued_batches_count_as_one(matrix: Path, tmp_path: Path) -> None:
+    file = tmp_path / "batching"
+    file.write_text("max_enqueued_batches { value: 0 }")
+    flags = ("--enable_batching", f"--batching_parameters_file={file}")
+    with running(matrix, *flags) as (client, _):
+        assert ask(client) == [5.0]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--enable_batching", "--batching_parameters_file={file}"],
+        ["--tensorflow_session_config_file={file}"],
+    ],
+)
+def test_configuration_file_that_is_no_proto(tmp_path: Path, flags: list[str]) -> None:
+    file = tmp_path / "parameters"
+    file.write_text("no_such_field: 1")
+    code, out, _ = run_to_end("--model_base_path=/x", *(flag.format(file=file) for flag in flags))
+    status = f"INVALID_ARGUMENT: Invalid protobuf file: '{file}'"
+    assert (code, out) == (255, f"Failed to start server. Error: {status}\n")
+
+
+@pytest.mark.parametrize(
+    ("flag", "status"),
+    [
+        (
+            "--tensorflow_intra_op_parallelism=9999999999",
+            "INVALID_ARGUMENT: tensorflow_intra_op_parallelism does not fit in 32 bits; got "
+            "9999999999",
+        ),
+        (
+            b"--model_base_path=/\xff",
+            "INVALID_ARGUMENT: the embedded server takes UTF-8 only: --model_base_path=/\ufffd",
+        ),
+        (
+            b"--model_name=\xff",
+            "INVALID_ARGUMENT: the embedded server takes UTF-8 only: --model_name=\ufffd",
+        ),
+        (
+            b"--saved_model_tags=\xff",
+            "INVALID_ARGUMENT: the embedded server takes UTF-8 only: --saved_model_tags=\ufffd",
+        ),
+    ],
+)
+def test_values_that_cannot_be_used(matrix: Path, flag: str | bytes, status: str) -> None:
+    code, out, err = run_to_end(
+        "--port=0", "--grpc_socket_path=/nowhere/s", f"--model_base_path={matrix}", flag
+    )
+    assert (code, out) == (255, f"Failed to start server. Error: {status}\n")
+    assert "Traceback" not in err
+
+
+def test_values_out_of_range_of_their_users(matrix: Path) -> None:
+    """As in C++: what is no 32-bit number goes to gRPC as a string, and is ignored there."""
+    flags = (
+        "--grpc_channel_arguments=grpc.max_receive_message_length=99999999999",
+        "--load_retry_interval_micros=9223372036854775807",
+    )
+    with running(matrix, *flags) as (client, _):
+        assert ask(client) == [5.0]
+
+
+def test_a_retry_in_300000_years_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    server = ServerProcess(
+        ["--port=0", f"--grpc_socket_path={tmp_path}/s", "--model_name=m",
+         f"--model_base_path={tmp_path}", "--load_retry_interval_micros=9223372036854775807"]
+    )  # fmt: skip
+    try:
+        server.wait_for("failed: NOT_FOUND")
+        time.sleep(0.5)
+        assert server.process.poll() is None
+    finally:
+        server.stop()
+    assert "Traceback" not in server.log
+
+
+@pytest.mark.skipif(bool(_UNPRIVILEGED) and shutil.which("setpriv") is None, reason="needs setpriv")
+@pytest.mark.parametrize("closed", ["1", "1/assets.extra"])
+def test_what_the_server_may_not_read(matrix: Path, closed: str) -> None:
+    with short_directory() as base:
+        shutil.copytree(matrix / "1", base / "1")
+        (base / "1" / "assets.extra").mkdir()
+        (base / closed).chmod(0)
+        code, out, err = run_to_end(
+            "--port=0", f"--grpc_socket_path={base}/s", "--model_name=m",
+            f"--model_base_path={base}", *ONCE, wrapper=_UNPRIVILEGED,
+        )  # fmt: skip
+        (base / closed).chmod(0o755)
+    assert code == 255
+    status = rf"PERMISSION_DENIED: {re.escape(str(base / closed))}/\S+; Permission denied"
+    assert re.search(rf"\{{name: m version: 1\}} failed: {status}\n", err), err
+    assert re.fullmatch(
+        r"Failed to start server\. Error: UNKNOWN: 1 servable\(s\) did not become available: "
+        rf"\{{\{{\{{name: m version: 1\}} due to error: {status}\}}, \}}\n",
+        out,
+    ), out
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("redirection", [">&- 2>&-", "<&-", ">/dev/full 2>/dev/full"])
+def test_streams_that_are_closed_or_full(matrix: Path, redirection: str) -> None:
+    with short_directory() as directory:
+        flags = [f"--grpc_socket_path={directory}/s", f"--model_base_path={matrix}", *ONCE]
+        arguments = shlex.join(command("--port=0", "--model_name=m", *flags))
+        with subprocess.Popen(
+            ["sh", "-c", f"exec {arguments} {redirection}"],
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                client = Client(f"unix:{directory}/s")
+                grpc.channel_ready_future(client.channel).result(START_SECONDS)
+                assert ask(client) == [5.0]
+                client.channel.close()
+            finally:
+                process.terminate()
+    failing = shlex.join(command("--port=0"))
+    done = subprocess.run(
+        ["sh", "-c", f"{failing} {redirection}"],
+        env=environment(),
+        capture_output=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 255
+    assert b"Traceback" not in done.stderr
+
+
+def test_usage_after_other_flags_and_into_a_pipe_that_closes() -> None:
+    code, out, err = run_to_end("--port=8500", "--model_name=m", "--help")
+    assert code == 255
+    assert out.startswith("usage: ")
+    assert not err
+    text = f"{shlex.join(command('--port=1', '--help'))} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", text],
+        env=environment(),
+        capture_output=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (255, b"")
+
+
+def test_modules_in_the_working_directory_are_not_taken(tmp_path: Path) -> None:
+    for name in ("signal", "grpc", "ctypes", "tensorflow"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('taken')")
+    done = subprocess.run(
+        command("--version"),
+        env=environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_sigint_while_it_imports() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-v", *command()[1:], "--version"],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if b"import 'infra_validator.model_server.bare_tensorflow'" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == -signal.SIGINT
+    assert b"Traceback" not in rest
+
+
+@pytest.mark.parametrize(
+    "flag", ["--port=none", "--enable_batching=1", "--enable_batchingx", "--enable_batchingtrue"]
+)
 def test_bad_value_of_a_known_flag(flag: str) -> None:
     code, out, err = run_to_end(flag, "--model_base_path=/x")
     assert code == 255
@@ -408,14 +670,19 @@ def test_version() -> None:
 
 
 def test_unknown_and_ignored_flags(matrix: Path) -> None:
-    flags = ("--from_the_future=1", "--rest_api_port=0", "--num_load_threads=2")
+    flags = (
+        "--from_the_future=1", "--rest_api_port=0", "--num_load_threads=2",
+        "--file_system_poll_wait_seconds=2", "--grpc_channel_arguments=grpc.so_reuseport=1",
+    )  # fmt: skip
     with running(matrix, *flags, "--use_alts_credentials") as (client, server):
         assert ask(client) == [5.0]
         assert "unknown argument: --from_the_future=1" in server.lines
         ignored = [line for line in server.lines if "the embedded server ignores" in line]
-    assert [line.rpartition(" ")[2] for line in ignored] == [
+    assert [line.partition("ignores ")[2] for line in ignored] == [
         "--num_load_threads",
+        "--file_system_poll_wait_seconds",
         "--use_alts_credentials",
+        "--grpc_channel_arguments' grpc.so_reuseport",
     ]
 
 

@@ -1,5 +1,6 @@
 """Deadlines, health, wire-level faults and batching beyond the tables."""
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 import tensorflow as tf
-from embedded_server_process import running
+from embedded_server_process import REPOSITORY, running
 from tensorflow_serving.apis import predict_pb2
 
 
@@ -107,6 +108,22 @@ def test_large_batches_are_cut_and_joined(zoo: Path, tmp_path: Path) -> None:
         )
 
 
+def test_a_run_past_the_batcher_is_said(zoo: Path) -> None:
+    request = predict_request("add", a=floats(1), b=floats(2))
+    request.output_filter.append("sum")
+    with running(zoo, "--enable_batching") as (client, server):
+        for _ in range(2):
+            client.call("Predict", request)
+        text = server.log
+    (line,) = [line for line in text.splitlines() if "Bypassing" in line]
+    assert re.search(
+        r"\] Request doesn't match any declared signature and no default scheduler creator "
+        r"specified\. Bypassing batcher\. Request signature is: "
+        r"\{input_tensors: <a:0, b:0>, output_tensors: <\w+:0>\}$",
+        line,
+    ), line
+
+
 def test_per_model_batching_parameters(zoo: Path, tmp_path: Path) -> None:
     version = tmp_path / "3"
     version.mkdir()
@@ -132,6 +149,18 @@ def test_session_config_and_channel_arguments(zoo: Path, tmp_path: Path) -> None
         code, message = client.failure("Predict", predict_request("add", a=floats(*[1] * 99)))
         assert code == "RESOURCE_EXHAUSTED"
         assert "larger than max" in message
+
+
+def test_client_of_the_documentation(matrix: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    page = (REPOSITORY / "docs" / "embedded-model-server.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    with running(matrix, name="penguin") as (_, server):
+        (line,) = [line for line in server.lines if "UNIX socket" in line]
+        socket = line.split()[-2]
+        snippet = snippet.replace('"localhost:8500"', repr(f"unix:{socket}"))
+        assert socket in snippet
+        exec(snippet, {})  # noqa: S102
+    assert "float_val: 8" in capfd.readouterr().out
 
 
 def test_requests_run_side_by_side(zoo: Path) -> None:

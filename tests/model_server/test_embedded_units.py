@@ -1,16 +1,35 @@
 """The pure decisions: flags, versions, statuses, batching."""
 
 import dataclasses
+import errno
+import gc
 import re
+import time
+import types
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from embedded_server_process import REPOSITORY
 
-from infra_validator.model_server import batching, config, flags, listener, protos, status, storage
+from infra_validator.model_server import (
+    batching,
+    capi,
+    config,
+    flags,
+    listener,
+    loading,
+    protos,
+    server,
+    services,
+    status,
+    storage,
+    tensors,
+)
 from infra_validator.model_server.flags import FLAGS, Options
 from infra_validator.model_server.services import timeout_ms
+from infra_validator.model_server.signatures import Signature
 from infra_validator.model_server.status import Code, StatusError
 
 
@@ -48,6 +67,8 @@ def test_flag_values(arguments: Sequence[str], name: str, value: object) -> None
         "--port=1.0",
         "--enable_batching=True",
         "--enable_batching_of_models",
+        "--enable_batchingtrue",
+        "--enable_batchingfalse",
         "--per_process_gpu_memory_fraction=half",
         "--load_retry_interval_micros=9223372036854775808",
     ],
@@ -94,7 +115,7 @@ def test_every_flag_either_works_or_is_named_as_ignored() -> None:
 
 def test_reference_names_every_flag() -> None:
     page = (REPOSITORY / "docs" / "embedded-model-server.md").read_text()
-    assert [flag.name for flag in FLAGS if flag.name not in page] == []
+    assert [flag.name for flag in FLAGS if f"`{flag.name}`" not in page] == []
 
 
 @pytest.mark.parametrize(
@@ -163,6 +184,197 @@ def test_round_up(size: int, rounded: int) -> None:
 
 def test_grpc_arguments() -> None:
     assert config.grpc_arguments("a=1,b=x=y,,") == [("a", 1), ("b", "x=y")]
+    assert config.grpc_arguments("a=2147483648,b=-2147483648,c=1_0") == [
+        ("a", "2147483648"),
+        ("b", -2147483648),
+        ("c", "1_0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (["--help"], True),
+        (["--port=1", "--enable_batching", "--help"], True),
+        (["--what", "--help"], False),
+        (["--", "--help"], False),
+        ([], False),
+    ],
+)
+def test_help(arguments: Sequence[str], asked: bool) -> None:
+    assert flags.parse(arguments).help is asked
+
+
+class FakeTensor:
+    def __init__(self, shape: tuple[int, ...], dtype: int = 1, data: bytes = b"") -> None:
+        self.shape, self.dtype, self._data = shape, dtype, data
+
+    def data(self) -> memoryview:
+        return memoryview(self._data)
+
+
+def test_deadline_of_a_batch_that_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One deadline for all parts; when it is past, the rest does not run."""
+    bounds: list[int] = []
+
+    class SlowSession:
+        library = None
+
+        def run(self, feeds: Any, fetches: Any, timeout_ms: int) -> list[Any]:
+            bounds.append(timeout_ms)
+            time.sleep(0.1)
+            return [FakeTensor(feeds[0][1].shape)]
+
+    def rows(_self: Any, _tensor: Any, start: int, stop: int, padding: int) -> FakeTensor:
+        return FakeTensor((stop - start + padding,))
+
+    monkeypatch.setattr(batching.BatchingSession, "_rows", rows)
+    parameters = protos.BatchingParameters()
+    parameters.max_batch_size.value = 10
+    parameters.enable_large_batch_splitting.value = True
+    parameters.max_execution_batch_size.value = 1
+    signature = Signature("", {"x": "x:0"}, {"y": "y:0"}, {}, None)
+    slow: Any = SlowSession()
+    session = batching.BatchingSession(slow, parameters, [signature])
+    tensor: Any = FakeTensor((10,))
+    with pytest.raises(StatusError) as caught:
+        session.run([("x:0", tensor)], ["y:0"], 250)
+    assert str(caught.value) == (
+        "RESOURCE_EXHAUSTED: Run() timeout exceeded while waiting in batching queue"
+    )
+    assert len(bounds) == 3
+    assert bounds[0] > bounds[1] > bounds[2] > 0
+    assert bounds[0] <= 250
+
+
+@pytest.mark.parametrize("dtype", [20, 21])
+def test_rows_of_addresses_are_not_copied(dtype: int) -> None:
+    session = batching.BatchingSession.__new__(batching.BatchingSession)
+    tensor: Any = FakeTensor((2,), dtype)
+    with pytest.raises(StatusError, match="UNIMPLEMENTED"):
+        session._rows(tensor, 0, 1, 0)
+
+
+def fake_library(**calls: Any) -> Any:
+    deleted: list[int] = []
+    defaults = {
+        "TF_DataTypeSize": lambda dtype: 4,
+        "TF_DeleteTensor": deleted.append,
+        "TF_NewStatus": lambda: 1,
+        "TF_DeleteStatus": lambda status: None,
+        "TF_GetCode": lambda status: 13,
+        "TF_Message": lambda status: b"half way",
+    }
+    library = types.SimpleNamespace(calls=types.SimpleNamespace(**{**defaults, **calls}))
+    return library, deleted
+
+
+def test_no_memory_for_a_tensor() -> None:
+    library, _ = fake_library(TF_AllocateTensor=lambda *_: None)
+    with pytest.raises(StatusError, match="RESOURCE_EXHAUSTED"):
+        capi.Tensor.from_bytes(library, 1, [1], b"1234")
+    with pytest.raises(StatusError, match="RESOURCE_EXHAUSTED"):
+        capi.Tensor.from_proto(library, b"")
+
+
+@pytest.mark.parametrize(("shape", "data"), [([2], b"1234"), ([0], b"1234"), ([1], b"")])
+def test_data_that_does_not_fit_the_shape(shape: list[int], data: bytes) -> None:
+    library, _ = fake_library(TF_AllocateTensor=lambda *_: None)
+    with pytest.raises(StatusError, match="INTERNAL"):
+        capi.Tensor.from_bytes(library, 1, shape, data)
+
+
+def test_a_run_that_fails_half_way_frees_what_it_has() -> None:
+    def run(*arguments: Any) -> None:
+        arguments[6][0] = 77
+
+    library, deleted = fake_library(TF_SessionRun=run, TF_GraphOperationByName=lambda *_: 5)
+    session = capi.Session(library, 1, 2)
+    with pytest.raises(StatusError, match="half way"):
+        session.run([], ["a:0", "b:0"], 0)
+    gc.collect()
+    assert deleted == [77]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"), [(29, [-1, -8, 7, 0, -1]), (30, [15, 8, 7, 0, 15])], ids=["int4", "uint4"]
+)
+def test_four_bits(dtype: int, values: list[int]) -> None:
+    tensor: Any = FakeTensor((5,), dtype, b"\x0f\x08\x07\xf0\xff")
+    proto = protos.TensorProto()
+    tensors.fill_proto(tensor, proto)
+    assert list(proto.int_val) == values
+
+
+@pytest.mark.parametrize("dtype", [20, 21])
+def test_outputs_that_cannot_be_returned(dtype: int) -> None:
+    tensor: Any = FakeTensor((), dtype, b"12345678")
+    with pytest.raises(StatusError, match="UNIMPLEMENTED"):
+        tensors.fill_proto(tensor, protos.TensorProto())
+
+
+def test_an_unforeseen_fault_of_a_handler_is_internal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Context:
+        def time_remaining(self) -> None:
+            return None
+
+        def abort(self, code: Any, details: Any) -> None:
+            raise RuntimeError(f"{code.name}: {details.decode()}")
+
+    def handler(_request: Any, _timeout_ms: int) -> Any:
+        raise KeyError("x" * 1000)
+
+    method = services._method(protos.PredictRequest, handler)
+    context: Any = Context()
+    with pytest.raises(RuntimeError) as caught:
+        method.unary_unary(b"", context)
+    assert str(caught.value).startswith("INTERNAL: the embedded server failed: KeyError: 'xxx")
+    assert len(str(caught.value)) < 300
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/m/1/saved_model.pb"),
+            "PERMISSION_DENIED: /m/1/saved_model.pb; Permission denied",
+        ),
+        (OSError("odd"), "INTERNAL: the embedded server failed: OSError: odd"),
+        (ValueError("odd"), "INTERNAL: the embedded server failed: ValueError: odd"),
+    ],
+)
+def test_every_fault_of_a_load_is_a_load_error(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: Exception,
+    status: str,
+) -> None:
+    def check(_path: str) -> None:
+        raise fault
+
+    monkeypatch.setattr(loading, "_check_saved_model", check)
+    model = config.ModelConfig("m", "/m", storage.VersionPolicy(), {})
+    load: Any = types.SimpleNamespace(max_retries=1, retry_interval_seconds=0.0)
+    library: Any = None
+    with pytest.raises(StatusError) as caught:
+        loading.load_servables(library, model, {1: "/m/1"}, load)
+    assert str(caught.value) == (
+        "UNKNOWN: 1 servable(s) did not become available: "
+        f"{{{{{{name: m version: 1}} due to error: {status}}}, }}"
+    )
+    log = capsys.readouterr().err
+    assert log.count(f"Loading servable: {{name: m version: 1}} failed: {status}\n") == 2
+
+
+def test_a_switch_of_xla_that_is_missing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    library: Any = types.SimpleNamespace(disable_xla=lambda: False)
+    server._disable_xla(library)
+    assert "the embedded server ignores --xla_cpu_compilation_enabled=false" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("port", [-1, 65536])

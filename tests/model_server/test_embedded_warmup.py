@@ -110,6 +110,10 @@ FAULTS: dict[str, tuple[list[bytes], str]] = {
         [prediction_log_pb2.PredictionLog(session_run_log={}).SerializeToString()],
         "UNIMPLEMENTED: Unsupported log_type for warmup: 5",
     ),
+    "streamed log": (
+        [prediction_log_pb2.PredictionLog(predict_streamed_log={}).SerializeToString()],
+        "UNIMPLEMENTED: Unsupported log_type for warmup: 7",
+    ),
     "no PredictionLog": (
         [b"\xff\xffnot a log"],
         "INVALID_ARGUMENT: Failed to parse warmup record: \ufffd\ufffdnot a log from {file}",
