@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from infra_validator.proto.infra_validator_pb2 import (
         ConfigFile,
         CustomPlatformConfig,
+        DeviceRequest,
         EnvVar,
         EnvVarSource,
         KubernetesConfig,
         LocalDockerConfig,
         LocalProcessConfig,
+        Mount,
         PodOverrides,
         RequestSpec,
         Resources,
@@ -32,18 +34,21 @@ if TYPE_CHECKING:
         ServingSpec,
         TensorFlowServing,
         TensorFlowServingRequestSpec,
+        Ulimit,
         ValidationSpec,
     )
 
 __all__ = [
     "ConfigFile",
     "CustomPlatformConfig",
+    "DeviceRequest",
     "EnvVar",
     "EnvVarSource",
     "InfraValidator",
     "KubernetesConfig",
     "LocalDockerConfig",
     "LocalProcessConfig",
+    "Mount",
     "PodOverrides",
     "RequestSpec",
     "Resources",
@@ -51,6 +56,7 @@ __all__ = [
     "ServingSpec",
     "TensorFlowServing",
     "TensorFlowServingRequestSpec",
+    "Ulimit",
     "ValidationSpec",
     "__version__",
 ]

@@ -20,8 +20,8 @@ from infra_validator.report import Report, Verdict
 _MAX_PROPERTY_CHARACTERS = 1000
 
 
-def publish(report: Report, blessing: types.Artifact) -> None:
-    """Writes marker file, report and properties.
+def publish(report: Report, blessing: types.Artifact) -> str:
+    """Writes marker file, report and properties; returns where the report is.
 
     Only text and whole numbers: Kubeflow Pipelines v2 carries no other
     properties.
@@ -32,11 +32,12 @@ def publish(report: Report, blessing: types.Artifact) -> None:
     blessing.set_int_custom_property(BLESSED_PROPERTY, int(blessed))
     if report.warm_up_records_written is not None:
         blessing.set_int_custom_property(HAS_MODEL_PROPERTY, 1)
+    place = write_report(report, blessing.uri)
     properties = {
         "verdict": report.verdict.value,
         "reason": report.reason,
         "mode": report.mode.value,
-        "report_uri": write_report(report, blessing.uri),
+        "report_uri": place,
         "infra_validator_version": report.infra_validator_version,
         "platform": report.platform,
         "serving_binaries": ", ".join(_describe_servers(report)),
@@ -51,7 +52,9 @@ def publish(report: Report, blessing: types.Artifact) -> None:
             "fault_hint": report.fault.hint,
         }
     for key, value in properties.items():
-        blessing.set_string_custom_property(key, value[:_MAX_PROPERTY_CHARACTERS])
+        shown = value if key == "report_uri" else value[:_MAX_PROPERTY_CHARACTERS]
+        blessing.set_string_custom_property(key, shown)
+    return place
 
 
 def write_report(report: Report, folder: str) -> str:

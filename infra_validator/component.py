@@ -77,8 +77,9 @@ class InfraValidator(base_component.BaseComponent):
         """Checks the specs as far as they are known.
 
         A spec is a message of this package or TFX's of the same name, a dict or
-        JSON text in protobuf's JSON form, a RuntimeParameter of text (or a dict
-        that holds some), or a placeholder.
+        JSON text in protobuf's JSON form, a RuntimeParameter of text, or a
+        placeholder. A dict may hold RuntimeParameters, where the runner
+        resolves them in it, as Kubeflow Pipelines v1 does.
 
         Args:
             model: channel of type `Model`, as Trainer makes it.
@@ -115,9 +116,25 @@ class InfraValidator(base_component.BaseComponent):
 
 def _literal(value: Any, message_type: type[Message], parameter: str) -> Any:
     """The message that a spec known by now amounts to; one that is not known stays as it is."""
-    if value is None or not _is_known(value):
+    if value is None and parameter != SERVING_SPEC_KEY:
         return value
-    return to_message(value, message_type, parameter)
+    if isinstance(value, dict) and not _is_known(value):
+        # What is known of it is checked for mistakes; the rest is known to the runner only.
+        to_message(_known_part(value), message_type, parameter)
+        return value
+    return to_message(value, message_type, parameter) if _is_known(value) else value
+
+
+def _known_part(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _known_part(item) for key, item in value.items() if not _is_leaf_unknown(item)}
+    if isinstance(value, (list, tuple)):
+        return [_known_part(item) for item in value if not _is_leaf_unknown(item)]
+    return value
+
+
+def _is_leaf_unknown(value: Any) -> bool:
+    return not isinstance(value, (dict, list, tuple)) and not _is_known(value)
 
 
 def _is_known(value: Any) -> bool:

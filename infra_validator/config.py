@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from infra_validator import docker_config
 from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.specs import SpecError, to_dict
 
@@ -23,6 +24,9 @@ DEFAULT_NUM_TRIES = 5
 DEFAULT_NUM_EXAMPLES = 1
 DEFAULT_REQUEST_TIMEOUT_SECONDS = 60.0
 DEFAULT_MAX_PARALLEL_SERVERS = 4
+
+# Of seconds, eleven days; gRPC's deadlines overflow somewhat later.
+_MAX_NUMBER = 1e6
 
 RESERVED_FLAGS = frozenset(
     {
@@ -40,7 +44,7 @@ RESERVED_FLAGS = frozenset(
 RESERVED_VARIABLES = frozenset({"MODEL_NAME", "MODEL_BASE_PATH"})
 """Variables by which the image of TensorFlow Serving is told which model to serve."""
 
-PLATFORMS_TO_COME = frozenset({"local_docker", "kubernetes"})
+PLATFORMS_TO_COME = frozenset({"kubernetes"})
 """Platforms that TFX has and this version has not."""
 
 PLATFORMS_WITH_IMAGES = frozenset({"local_docker", "kubernetes"})
@@ -84,11 +88,12 @@ class PlatformConfig:
 
     Attributes:
         name: the registered platform's name.
-        settings: its own configuration, in protobuf's JSON form.
+        settings: its own configuration: DockerSettings for local Docker, else a
+            mapping in protobuf's JSON form.
     """
 
     name: str
-    settings: Mapping[str, Any]
+    settings: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,6 +223,8 @@ def _positive(field: str, value: float, default: float) -> float:
     """Zero means unset, as in TFX."""
     if not 0 <= value < float("inf"):
         raise SpecError(f"{field}: {value} is not a positive number; leave it unset for {default}.")
+    if value > _MAX_NUMBER:
+        raise SpecError(f"{field}: {value} is too much; at most {_MAX_NUMBER:g} is taken.")
     return value or default
 
 
@@ -227,7 +234,7 @@ def _parse_model_name(name: str) -> str:
     if name in {".", ".."} or len(name.encode()) > 200 or re.search(r"[/\x00-\x1f\x7f]", name):
         raise SpecError(
             f"ServingSpec.model_name: {name!r} cannot be the name of a folder; use at most 200 "
-            "characters, none of them a slash or a control character."
+            "bytes, none of them a slash or a control character."
         )
     return name
 
@@ -251,6 +258,8 @@ def _parse_platform(spec: pb.ServingSpec) -> PlatformConfig:
                 "ServingSpec.custom_platform.name: not set; name the platform's entry point."
             )
         return PlatformConfig(custom.name, to_dict(custom.config))
+    if kind == "local_docker":
+        return PlatformConfig(kind, docker_config.parse(spec.local_docker))
     return PlatformConfig(kind, to_dict(getattr(spec, kind)))
 
 
@@ -289,6 +298,7 @@ def _parse_images(serving: pb.TensorFlowServing) -> tuple[str, ...]:
     for field, values in (("tags", serving.tags), ("digests", serving.digests)):
         if "" in values:
             raise SpecError(f"ServingSpec.tensorflow_serving.{field}: an entry is empty.")
+    docker_config.check_image(serving.image_name, serving.tags, serving.digests)
     by_tag = [f"{image}:{tag}" for tag in serving.tags]
     by_digest = [f"{image}@{digest}" for digest in serving.digests]
     return tuple(dict.fromkeys(by_tag + by_digest))

@@ -34,7 +34,7 @@ from infra_validator.report import Report
 from infra_validator.requests.examples import TF_EXAMPLE_FORMAT, Examples
 from infra_validator.specs import Spec, SpecError, to_message
 from infra_validator.validation.engine import Candidate, refuse, validate
-from infra_validator.waiting import Cancellation
+from infra_validator.waiting import Cancellation, Cancelled
 
 _logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Executor(base_executor.BaseExecutor):
         try:
             model_path = _serving_model_path(model)
         except FaultError as error:
-            self._finish(refuse(model.uri, error.fault), blessing, fail_when_undetermined)
+            self._finish(refuse(model.uri, error.fault, parsed), blessing, fail_when_undetermined)
             return
 
         note = LOAD_ONLY_NOTES.get((examples is not None, request_spec is not None))
@@ -106,26 +106,46 @@ class Executor(base_executor.BaseExecutor):
             stamp_uri=path_utils.stamped_model_path(blessing.uri),
         )
         with _cancelled_by_sigterm() as cancellation:
-            report = validate(
-                candidate,
-                parsed,
-                fileio,
-                cancellation=cancellation,
-                notes=[] if note is None else [note],
-            )
-        self._finish(report, blessing, fail_when_undetermined)
+            try:
+                report = validate(
+                    candidate,
+                    parsed,
+                    fileio,
+                    cancellation=cancellation,
+                    notes=[] if note is None else [note],
+                )
+            except Cancelled:
+                raise
+            except Exception as error:
+                # Whatever it was, there is a report of it, and its traceback goes on its way.
+                summary = f"The validation itself failed: {type(error).__name__}: {error}"
+                found = fault("internal_error", Phase.CONFIGURE, summary)
+                place = self._write_failed(refuse(model_path, found, parsed), blessing)
+                raise ValidationFailedError(f"{summary} Report: {place}") from error
+            self._finish(report, blessing, fail_when_undetermined)
+            # A SIGTERM that came late must not be taken for an end in peace.
+            cancellation.check()
 
     def _finish(
         self, report: Report, blessing: types.Artifact, fail_when_undetermined: bool
     ) -> None:
         found = report.fault
         if found is not None and _fails_execution(found, fail_when_undetermined):
-            # TFX removes the outputs of a failed execution, and keeps its working folder.
-            kept = self._context.stateful_working_dir if self._context else None
-            place = blessings.write_report(report, kept or blessing.uri)
+            place = self._write_failed(report, blessing)
             raise ValidationFailedError(f"{report.reason} {found.hint} Report: {place}")
-        blessings.publish(report, blessing)
-        _logger.info("Verdict: %s. %s", report.verdict.value, report.reason)
+        place = blessings.publish(report, blessing)
+        for note in report.notes:
+            _logger.warning("%s", note)
+        if found is None:
+            _logger.info("Blessed. %s Report: %s", report.reason, place)
+        else:
+            verdict = report.verdict.value.replace("_", " ").capitalize()
+            _logger.warning("%s. %s %s Report: %s", verdict, report.reason, found.hint, place)
+
+    def _write_failed(self, report: Report, blessing: types.Artifact) -> str:
+        """TFX removes the outputs of a failed execution, and keeps its working folder."""
+        kept = self._context.stateful_working_dir if self._context else None
+        return blessings.write_report(report, kept or blessing.uri)
 
 
 def _fails_execution(found: Fault, fail_when_undetermined: bool) -> bool:

@@ -168,6 +168,13 @@ CATEGORIES: dict[str, Category] = _table(
             "The model brings its server down; look at custom ops and at the server's log.",
         ),
         Category(
+            "memory_limit_exceeded",
+            Blame.MODEL,
+            False,
+            "The model does not fit into the memory that the server has in production; make it "
+            "smaller, or raise both limits.",
+        ),
+        Category(
             "request_failed",
             Blame.MODEL,
             False,
@@ -216,12 +223,117 @@ CATEGORIES: dict[str, Category] = _table(
             False,
             "Correct ServingSpec.tensorflow_serving.args and config_files.",
         ),
+        Category(
+            "engine_api_mismatch",
+            Blame.CONFIGURATION,
+            False,
+            "Leave ServingSpec.local_docker.client_api_version unset; it is then agreed on with "
+            "the engine.",
+        ),
+        Category(
+            "mount_source_missing",
+            Blame.CONFIGURATION,
+            False,
+            "Correct ServingSpec.local_docker.mounts; sources are paths on the engine's host.",
+        ),
+        Category(
+            "device_unavailable",
+            Blame.CONFIGURATION,
+            False,
+            "Correct ServingSpec.local_docker.device_requests, or install the devices' runtime "
+            "on the engine's host.",
+        ),
         # Everybody else's.
+        Category(
+            "engine_unavailable",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Start the Docker engine, or say where it is in "
+            "ServingSpec.local_docker.client_base_url or DOCKER_HOST.",
+        ),
+        Category(
+            "engine_access_denied",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Run the validator as a user who may use the engine's socket, for example one in "
+            "the group docker.",
+        ),
+        Category(
+            "engine_lost",
+            Blame.INFRASTRUCTURE,
+            True,
+            "The Docker engine was restarted or broke down; look at its log.",
+        ),
+        Category(
+            "image_not_found",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Look at ServingSpec.tensorflow_serving.image_name, tags and digests, and at "
+            "local_docker.pull_policy.",
+        ),
+        Category(
+            "image_pull_denied",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Log in to the registry (docker login) as the user that runs the validator, or "
+            "correct the image's name.",
+        ),
+        Category(
+            "image_pull_failed",
+            Blame.INFRASTRUCTURE,
+            True,
+            "See that the engine reaches the registry, or load the image by hand.",
+        ),
+        Category(
+            "image_pull_timeout",
+            Blame.INFRASTRUCTURE,
+            True,
+            "Raise ServingSpec.local_docker.pull_timeout_seconds, or pull the image beforehand.",
+        ),
+        Category(
+            "image_unusable",
+            Blame.INFRASTRUCTURE,
+            False,
+            "The image must be tensorflow/serving or behave like it, and be built for this "
+            "processor.",
+        ),
+        Category(
+            "mount_denied",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Let the engine share the model's folder, or set "
+            "ServingSpec.local_docker.model_delivery to COPY.",
+        ),
+        Category(
+            "port_taken",
+            Blame.INFRASTRUCTURE,
+            True,
+            "Another process took the port in the same moment.",
+        ),
         Category(
             "storage_failed",
             Blame.INFRASTRUCTURE,
             True,
             "See that the storage can be reached and read with the validator's rights.",
+        ),
+        Category(
+            "storage_denied",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Give the validator's user the right to read there, and correct the path's scheme.",
+        ),
+        Category(
+            "message_too_large",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Something between validator and model limits the size of messages; "
+            "tensorflow_model_server itself does not.",
+        ),
+        Category(
+            "internal_error",
+            Blame.INFRASTRUCTURE,
+            False,
+            "This is a defect of infra-validator or of a platform; report it with its traceback.",
         ),
         Category("server_exited", Blame.INFRASTRUCTURE, False, _NOT_THE_SERVER),
         Category("server_not_ready", Blame.INFRASTRUCTURE, False, _NOT_THE_SERVER),

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+from infra_validator.faults import FaultError, Phase, fault
+
 _logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 8 * 1024 * 1024
@@ -84,14 +86,57 @@ def storage_errors() -> Iterator[None]:
     """Turns what file systems raise into `OSError`, whatever their own kind.
 
     TensorFlow's file systems raise `tf.errors.OpError`, TFX's add their
-    `NotFoundError`, plugins raise `OSError`.
+    `NotFoundError`, plugins raise `OSError`. What is not there becomes a
+    `FileNotFoundError`, what may not be read or cannot ever be a
+    `PermissionError`.
     """
     import tensorflow as tf
 
     try:
         yield
-    except tf.errors.OpError as error:
-        raise OSError(error.message or type(error).__name__) from error
+    except tf.errors.NotFoundError as error:
+        raise FileNotFoundError(error.message) from error
+    except (
+        tf.errors.PermissionDeniedError,
+        tf.errors.UnauthenticatedError,
+        tf.errors.UnimplementedError,
+        tf.errors.FailedPreconditionError,
+    ) as error:
+        raise PermissionError(error.message) from error
+    except (tf.errors.OpError, UnicodeError) as error:
+        raise OSError(str(error) or type(error).__name__) from error
+    except OSError as error:
+        if isinstance(error.__cause__, (tf.errors.NotFoundError, FileNotFoundError)):
+            raise FileNotFoundError(str(error.__cause__)) from error
+        raise
+
+
+def is_missing(files: FileSystem, path: str) -> bool:
+    """Whether there is nothing at a path, for sure.
+
+    `exists` says no as well where it may not look, and gfile says so of a
+    local folder whatever is asked.
+
+    Raises:
+        OSError: if it cannot be told.
+    """
+    local = local_path(path)
+    try:
+        with storage_errors():
+            if local is not None:
+                local.stat()
+            elif not files.exists(path):
+                files.listdir(path)
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def storage_fault(summary: str, phase: Phase, error: OSError) -> FaultError:
+    """The fault of a storage that cannot be read or written; only some pass by themselves."""
+    denied = isinstance(error, (PermissionError, IsADirectoryError, NotADirectoryError))
+    category = "storage_denied" if denied else "storage_failed"
+    return FaultError(fault(category, phase, summary, detail=str(error)))
 
 
 def local_path(uri: str) -> Path | None:

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from infra_validator.faults import FaultError, Phase, fault
-from infra_validator.files import FileSystem, copy_tree, local_path
+from infra_validator.faults import Phase
+from infra_validator.files import FileSystem, copy_tree, local_path, storage_fault
 
 
 class ModelSource:
@@ -47,13 +47,10 @@ class ModelSource:
                 try:
                     copy_tree(self._files, self.uri, str(target), self._check)
                 except OSError as error:
-                    raise FaultError(
-                        fault(
-                            "storage_failed",
-                            Phase.STAGE,
-                            f"The model cannot be copied to this machine: {self.uri}",
-                            detail=str(error),
-                        )
+                    raise storage_fault(
+                        f"The model cannot be copied to this machine: {self.uri}",
+                        Phase.STAGE,
+                        error,
                     ) from error
                 self._path = target
             return self._path.absolute()

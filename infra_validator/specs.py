@@ -52,7 +52,8 @@ def to_message(value: object, message_type: type[Spec], parameter: str) -> Spec:
                 raise SpecError(f"{parameter}: not a {name}: the JSON text is no object.")
             return json_format.Parse(value, message_type())
     except (json_format.ParseError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{parameter}: not a {name}: {error}") from error
+        # Where it was found inside protobuf's parser says nothing to a user.
+        raise SpecError(f"{parameter}: not a {name}: {error}") from None
     raise SpecError(
         f"{parameter}: expected a {name} message, a dict or JSON text, got {type(value).__name__}."
     )

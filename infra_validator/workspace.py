@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from infra_validator.files import remove_tree
 
 _PREFIX = "infra-validator-"
 _LOCK = "lock"
+# gRPC reads a socket's address as a URI; servers cannot be told to quote.
+_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
 _UNLOCKED_SECONDS = 3600.0
 
 # A unix socket's path holds 107 bytes (sockaddr_un); leave room for names below.
@@ -36,7 +39,7 @@ def open_workspace() -> Iterator[Path]:
         OSError: if no folder can be made.
     """
     root = Path(tempfile.gettempdir())
-    if len(os.fsencode(root)) > _MAX_ROOT_BYTES:
+    if len(os.fsencode(root)) > _MAX_ROOT_BYTES or not _SAFE.fullmatch(str(root)):
         root = Path("/tmp")  # noqa: S108 - mkdtemp makes the name in it
     _sweep(root)
     while True:
@@ -49,7 +52,17 @@ def open_workspace() -> Iterator[Path]:
                     yield path
                     return
         finally:
-            remove_tree(path)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """The lock goes last: with it, what is left of an interrupted removal is swept."""
+    for item in path.iterdir() if path.is_dir() else ():
+        if item.is_dir() and not item.is_symlink():
+            remove_tree(item)
+        elif item.name != _LOCK:
+            item.unlink(missing_ok=True)
+    remove_tree(path)
 
 
 def _sweep(root: Path) -> None:
@@ -57,11 +70,11 @@ def _sweep(root: Path) -> None:
         try:
             with (path / _LOCK).open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove_tree(path)
+                _remove(path)
         except FileNotFoundError:
             # Its owner is making the lock now, or died before that, or in the midst of removal.
             with contextlib.suppress(OSError):
                 if time.time() - path.lstat().st_mtime > _UNLOCKED_SECONDS:
-                    remove_tree(path)
+                    _remove(path)
         except OSError:
             continue  # its owner lives, or it is another user's

@@ -62,7 +62,7 @@ class TensorFlowServingClient:
             Method.CLASSIFY: predictions.Classify,
             Method.REGRESS: predictions.Regress,
         }
-        self._ask_again: threading.Timer | None = None
+        self._asking_again = False
         self._closing = threading.Lock()
         self._closed = False
         self._status: Any = None
@@ -85,10 +85,11 @@ class TensorFlowServingClient:
                 raise FaultError(_ended(error))
         elif self._status.code() not in _CONNECTION_CODES:
             raise FaultError(_status_refused(self._status.code(), self._status.details()))
-        if self._ask_again is None or not self._ask_again.is_alive():
-            self._ask_again = threading.Timer(_ASK_AGAIN_SECONDS, self._ask)
-            self._ask_again.daemon = True
-            self._ask_again.start()
+        if not self._asking_again:
+            self._asking_again = True
+            again = threading.Timer(_ASK_AGAIN_SECONDS, self._ask)
+            again.daemon = True
+            again.start()
         return False
 
     def send(self, request: Request, timeout: float) -> TensorFlowServingCall:
@@ -108,6 +109,7 @@ class TensorFlowServingClient:
             if self._closed:
                 return
             self._status = self._models.GetModelStatus.future(request, wait_for_ready=True)
+            self._asking_again = False
         self._status.add_done_callback(lambda _: self._wake())
 
 
@@ -188,6 +190,9 @@ def diagnose_rpc_error(
             f"The model was loaded without its variables, which the signature "
             f"{request.signature!r} needs."
         )
+    elif code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        category = "message_too_large"
+        summary = f"{asked[0].upper()}{asked[1:]} does not get through: {first_line(details)}"
     elif code == grpc.StatusCode.DEADLINE_EXCEEDED:
         category, summary = "request_timeout", f"No answer to {asked} within {timeout:g} s."
     else:

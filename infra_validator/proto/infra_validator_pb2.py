@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+infra_validator/proto/infra_validator.proto\x12\x0finfra_validator\x1a\x1cgoogle/protobuf/struct.proto\"\xfe\x02\n\x0bServingSpec\x12@\n\x12tensorflow_serving\x18\x01 \x01(\x0b\x32\".infra_validator.TensorFlowServingH\x00\x12:\n\x0clocal_docker\x18\x02 \x01(\x0b\x32\".infra_validator.LocalDockerConfigH\x01\x12\x37\n\nkubernetes\x18\x03 \x01(\x0b\x32!.infra_validator.KubernetesConfigH\x01\x12<\n\rlocal_process\x18\x64 \x01(\x0b\x32#.infra_validator.LocalProcessConfigH\x01\x12@\n\x0f\x63ustom_platform\x18\x65 \x01(\x0b\x32%.infra_validator.CustomPlatformConfigH\x01\x12\x12\n\nmodel_name\x18\x04 \x01(\tB\x10\n\x0eserving_binaryB\x12\n\x10serving_platform\"\xd6\x02\n\x11TensorFlowServing\x12\x12\n\nimage_name\x18\x03 \x01(\t\x12\x0c\n\x04tags\x18\x01 \x03(\t\x12\x0f\n\x07\x64igests\x18\x02 \x03(\t\x12\x0c\n\x04\x61rgs\x18\x64 \x03(\t\x12\x38\n\x03\x65nv\x18\x65 \x03(\x0b\x32+.infra_validator.TensorFlowServing.EnvEntry\x12I\n\x0c\x63onfig_files\x18\x66 \x03(\x0b\x32\x33.infra_validator.TensorFlowServing.ConfigFilesEntry\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aO\n\x10\x43onfigFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.infra_validator.ConfigFile:\x02\x38\x01\"5\n\nConfigFile\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"(\n\x12LocalProcessConfig\x12\x12\n\nexecutable\x18\x01 \x01(\t\"M\n\x14\x43ustomPlatformConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x81\x01\n\x11LocalDockerConfig\x12\x17\n\x0f\x63lient_base_url\x18\x01 \x01(\t\x12\x1a\n\x12\x63lient_api_version\x18\x02 \x01(\t\x12\x1e\n\x16\x63lient_timeout_seconds\x18\x03 \x01(\x05\x12\x17\n\x0fhost_ip_address\x18\x04 \x01(\t\"\x8f\x01\n\x10KubernetesConfig\x12\x1c\n\x14service_account_name\x18\x01 \x01(\t\x12\x1f\n\x17\x61\x63tive_deadline_seconds\x18\x02 \x01(\x05\x12<\n\x15serving_pod_overrides\x18\x03 \x01(\x0b\x32\x1d.infra_validator.PodOverrides\"\xdc\x01\n\x0cPodOverrides\x12\x43\n\x0b\x61nnotations\x18\x01 \x03(\x0b\x32..infra_validator.PodOverrides.AnnotationsEntry\x12$\n\x03\x65nv\x18\x02 \x03(\x0b\x32\x17.infra_validator.EnvVar\x12-\n\tresources\x18\x03 \x01(\x0b\x32\x1a.infra_validator.Resources\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"X\n\x06\x45nvVar\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x31\n\nvalue_from\x18\x03 \x01(\x0b\x32\x1d.infra_validator.EnvVarSource\"\\\n\x0c\x45nvVarSource\x12:\n\x0esecret_key_ref\x18\x04 \x01(\x0b\x32\".infra_validator.SecretKeySelectorJ\x04\x08\x01\x10\x02J\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\".\n\x11SecretKeySelector\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"\xc6\x02\n\tResources\x12:\n\x08requests\x18\x01 \x03(\x0b\x32(.infra_validator.Resources.RequestsEntry\x12\x36\n\x06limits\x18\x02 \x03(\x0b\x32&.infra_validator.Resources.LimitsEntry\x12\x36\n\x06\x63laims\x18\x03 \x03(\x0b\x32&.infra_validator.Resources.ClaimsEntry\x1a/\n\rRequestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0b\x43laimsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xae\x01\n\x0eValidationSpec\x12 \n\x18max_loading_time_seconds\x18\x01 \x01(\x05\x12\x11\n\tnum_tries\x18\x02 \x01(\x05\x12\x1f\n\x17request_timeout_seconds\x18\x64 \x01(\x01\x12\x1c\n\x14max_parallel_servers\x18\x65 \x01(\x05\x12(\n fail_execution_when_undetermined\x18\x66 \x01(\x08\"\xa1\x01\n\x0bRequestSpec\x12K\n\x12tensorflow_serving\x18\x01 \x01(\x0b\x32-.infra_validator.TensorFlowServingRequestSpecH\x00\x12\x12\n\nsplit_name\x18\x02 \x01(\t\x12\x14\n\x0cnum_examples\x18\x03 \x01(\x05\x12\x13\n\x0bmake_warmup\x18\x04 \x01(\x08\x42\x06\n\x04kind\"H\n\x1cTensorFlowServingRequestSpec\x12\x0f\n\x07tag_set\x18\x01 \x03(\t\x12\x17\n\x0fsignature_names\x18\x02 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+infra_validator/proto/infra_validator.proto\x12\x0finfra_validator\x1a\x1cgoogle/protobuf/struct.proto\"\xfe\x02\n\x0bServingSpec\x12@\n\x12tensorflow_serving\x18\x01 \x01(\x0b\x32\".infra_validator.TensorFlowServingH\x00\x12:\n\x0clocal_docker\x18\x02 \x01(\x0b\x32\".infra_validator.LocalDockerConfigH\x01\x12\x37\n\nkubernetes\x18\x03 \x01(\x0b\x32!.infra_validator.KubernetesConfigH\x01\x12<\n\rlocal_process\x18\x64 \x01(\x0b\x32#.infra_validator.LocalProcessConfigH\x01\x12@\n\x0f\x63ustom_platform\x18\x65 \x01(\x0b\x32%.infra_validator.CustomPlatformConfigH\x01\x12\x12\n\nmodel_name\x18\x04 \x01(\tB\x10\n\x0eserving_binaryB\x12\n\x10serving_platform\"\xd6\x02\n\x11TensorFlowServing\x12\x12\n\nimage_name\x18\x03 \x01(\t\x12\x0c\n\x04tags\x18\x01 \x03(\t\x12\x0f\n\x07\x64igests\x18\x02 \x03(\t\x12\x0c\n\x04\x61rgs\x18\x64 \x03(\t\x12\x38\n\x03\x65nv\x18\x65 \x03(\x0b\x32+.infra_validator.TensorFlowServing.EnvEntry\x12I\n\x0c\x63onfig_files\x18\x66 \x03(\x0b\x32\x33.infra_validator.TensorFlowServing.ConfigFilesEntry\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aO\n\x10\x43onfigFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.infra_validator.ConfigFile:\x02\x38\x01\"5\n\nConfigFile\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"(\n\x12LocalProcessConfig\x12\x12\n\nexecutable\x18\x01 \x01(\t\"M\n\x14\x43ustomPlatformConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xa3\x06\n\x11LocalDockerConfig\x12\x17\n\x0f\x63lient_base_url\x18\x01 \x01(\t\x12\x1a\n\x12\x63lient_api_version\x18\x02 \x01(\t\x12\x1e\n\x16\x63lient_timeout_seconds\x18\x03 \x01(\x05\x12\x17\n\x0fhost_ip_address\x18\x04 \x01(\t\x12\x0c\n\x04\x63pus\x18\x64 \x01(\x01\x12\x0e\n\x06memory\x18\x65 \x01(\t\x12\x15\n\rshared_memory\x18\x66 \x01(\t\x12(\n\x07ulimits\x18g \x03(\x0b\x32\x17.infra_validator.Ulimit\x12\x37\n\x0f\x64\x65vice_requests\x18h \x03(\x0b\x32\x1e.infra_validator.DeviceRequest\x12\x10\n\x08platform\x18i \x01(\t\x12\x0f\n\x07network\x18j \x01(\t\x12&\n\x06mounts\x18k \x03(\x0b\x32\x16.infra_validator.Mount\x12\x42\n\x0bpull_policy\x18l \x01(\x0e\x32-.infra_validator.LocalDockerConfig.PullPolicy\x12\x1c\n\x14pull_timeout_seconds\x18m \x01(\x05\x12H\n\x0emodel_delivery\x18n \x01(\x0e\x32\x30.infra_validator.LocalDockerConfig.ModelDelivery\x12\x0c\n\x04user\x18o \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18p \x03(\t\x12\x1c\n\x14\x61llow_new_privileges\x18q \x01(\x08\x12\x15\n\rwritable_root\x18r \x01(\x08\x12\x12\n\npids_limit\x18s \x01(\x05\"T\n\nPullPolicy\x12\x1b\n\x17PULL_POLICY_UNSPECIFIED\x10\x00\x12\x12\n\x0eIF_NOT_PRESENT\x10\x01\x12\n\n\x06\x41LWAYS\x10\x02\x12\t\n\x05NEVER\x10\x03\"N\n\rModelDelivery\x12\x1e\n\x1aMODEL_DELIVERY_UNSPECIFIED\x10\x00\x12\x08\n\x04\x41UTO\x10\x01\x12\t\n\x05MOUNT\x10\x02\x12\x08\n\x04\x43OPY\x10\x03\"2\n\x06Ulimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04soft\x18\x02 \x01(\x03\x12\x0c\n\x04hard\x18\x03 \x01(\x03\"X\n\rDeviceRequest\x12\x0e\n\x06\x64river\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x12\n\ndevice_ids\x18\x03 \x03(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\"9\n\x05Mount\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x10\n\x08writable\x18\x03 \x01(\x08\"\x8f\x01\n\x10KubernetesConfig\x12\x1c\n\x14service_account_name\x18\x01 \x01(\t\x12\x1f\n\x17\x61\x63tive_deadline_seconds\x18\x02 \x01(\x05\x12<\n\x15serving_pod_overrides\x18\x03 \x01(\x0b\x32\x1d.infra_validator.PodOverrides\"\xdc\x01\n\x0cPodOverrides\x12\x43\n\x0b\x61nnotations\x18\x01 \x03(\x0b\x32..infra_validator.PodOverrides.AnnotationsEntry\x12$\n\x03\x65nv\x18\x02 \x03(\x0b\x32\x17.infra_validator.EnvVar\x12-\n\tresources\x18\x03 \x01(\x0b\x32\x1a.infra_validator.Resources\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"X\n\x06\x45nvVar\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x31\n\nvalue_from\x18\x03 \x01(\x0b\x32\x1d.infra_validator.EnvVarSource\"\\\n\x0c\x45nvVarSource\x12:\n\x0esecret_key_ref\x18\x04 \x01(\x0b\x32\".infra_validator.SecretKeySelectorJ\x04\x08\x01\x10\x02J\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\".\n\x11SecretKeySelector\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"\xc6\x02\n\tResources\x12:\n\x08requests\x18\x01 \x03(\x0b\x32(.infra_validator.Resources.RequestsEntry\x12\x36\n\x06limits\x18\x02 \x03(\x0b\x32&.infra_validator.Resources.LimitsEntry\x12\x36\n\x06\x63laims\x18\x03 \x03(\x0b\x32&.infra_validator.Resources.ClaimsEntry\x1a/\n\rRequestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0b\x43laimsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xae\x01\n\x0eValidationSpec\x12 \n\x18max_loading_time_seconds\x18\x01 \x01(\x05\x12\x11\n\tnum_tries\x18\x02 \x01(\x05\x12\x1f\n\x17request_timeout_seconds\x18\x64 \x01(\x01\x12\x1c\n\x14max_parallel_servers\x18\x65 \x01(\x05\x12(\n fail_execution_when_undetermined\x18\x66 \x01(\x08\"\xa1\x01\n\x0bRequestSpec\x12K\n\x12tensorflow_serving\x18\x01 \x01(\x0b\x32-.infra_validator.TensorFlowServingRequestSpecH\x00\x12\x12\n\nsplit_name\x18\x02 \x01(\t\x12\x14\n\x0cnum_examples\x18\x03 \x01(\x05\x12\x13\n\x0bmake_warmup\x18\x04 \x01(\x08\x42\x06\n\x04kind\"H\n\x1cTensorFlowServingRequestSpec\x12\x0f\n\x07tag_set\x18\x01 \x03(\t\x12\x17\n\x0fsignature_names\x18\x02 \x03(\tb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infra_validator.proto.infra_validator_pb2', globals())
@@ -48,31 +48,41 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _CUSTOMPLATFORMCONFIG._serialized_start=921
   _CUSTOMPLATFORMCONFIG._serialized_end=998
   _LOCALDOCKERCONFIG._serialized_start=1001
-  _LOCALDOCKERCONFIG._serialized_end=1130
-  _KUBERNETESCONFIG._serialized_start=1133
-  _KUBERNETESCONFIG._serialized_end=1276
-  _PODOVERRIDES._serialized_start=1279
-  _PODOVERRIDES._serialized_end=1499
-  _PODOVERRIDES_ANNOTATIONSENTRY._serialized_start=1449
-  _PODOVERRIDES_ANNOTATIONSENTRY._serialized_end=1499
-  _ENVVAR._serialized_start=1501
-  _ENVVAR._serialized_end=1589
-  _ENVVARSOURCE._serialized_start=1591
-  _ENVVARSOURCE._serialized_end=1683
-  _SECRETKEYSELECTOR._serialized_start=1685
-  _SECRETKEYSELECTOR._serialized_end=1731
-  _RESOURCES._serialized_start=1734
-  _RESOURCES._serialized_end=2060
-  _RESOURCES_REQUESTSENTRY._serialized_start=1919
-  _RESOURCES_REQUESTSENTRY._serialized_end=1966
-  _RESOURCES_LIMITSENTRY._serialized_start=1968
-  _RESOURCES_LIMITSENTRY._serialized_end=2013
-  _RESOURCES_CLAIMSENTRY._serialized_start=2015
-  _RESOURCES_CLAIMSENTRY._serialized_end=2060
-  _VALIDATIONSPEC._serialized_start=2063
-  _VALIDATIONSPEC._serialized_end=2237
-  _REQUESTSPEC._serialized_start=2240
-  _REQUESTSPEC._serialized_end=2401
-  _TENSORFLOWSERVINGREQUESTSPEC._serialized_start=2403
-  _TENSORFLOWSERVINGREQUESTSPEC._serialized_end=2475
+  _LOCALDOCKERCONFIG._serialized_end=1804
+  _LOCALDOCKERCONFIG_PULLPOLICY._serialized_start=1640
+  _LOCALDOCKERCONFIG_PULLPOLICY._serialized_end=1724
+  _LOCALDOCKERCONFIG_MODELDELIVERY._serialized_start=1726
+  _LOCALDOCKERCONFIG_MODELDELIVERY._serialized_end=1804
+  _ULIMIT._serialized_start=1806
+  _ULIMIT._serialized_end=1856
+  _DEVICEREQUEST._serialized_start=1858
+  _DEVICEREQUEST._serialized_end=1946
+  _MOUNT._serialized_start=1948
+  _MOUNT._serialized_end=2005
+  _KUBERNETESCONFIG._serialized_start=2008
+  _KUBERNETESCONFIG._serialized_end=2151
+  _PODOVERRIDES._serialized_start=2154
+  _PODOVERRIDES._serialized_end=2374
+  _PODOVERRIDES_ANNOTATIONSENTRY._serialized_start=2324
+  _PODOVERRIDES_ANNOTATIONSENTRY._serialized_end=2374
+  _ENVVAR._serialized_start=2376
+  _ENVVAR._serialized_end=2464
+  _ENVVARSOURCE._serialized_start=2466
+  _ENVVARSOURCE._serialized_end=2558
+  _SECRETKEYSELECTOR._serialized_start=2560
+  _SECRETKEYSELECTOR._serialized_end=2606
+  _RESOURCES._serialized_start=2609
+  _RESOURCES._serialized_end=2935
+  _RESOURCES_REQUESTSENTRY._serialized_start=2794
+  _RESOURCES_REQUESTSENTRY._serialized_end=2841
+  _RESOURCES_LIMITSENTRY._serialized_start=2843
+  _RESOURCES_LIMITSENTRY._serialized_end=2888
+  _RESOURCES_CLAIMSENTRY._serialized_start=2890
+  _RESOURCES_CLAIMSENTRY._serialized_end=2935
+  _VALIDATIONSPEC._serialized_start=2938
+  _VALIDATIONSPEC._serialized_end=3112
+  _REQUESTSPEC._serialized_start=3115
+  _REQUESTSPEC._serialized_end=3276
+  _TENSORFLOWSERVINGREQUESTSPEC._serialized_start=3278
+  _TENSORFLOWSERVINGREQUESTSPEC._serialized_end=3350
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,6 @@
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
@@ -21,6 +22,18 @@ class CustomPlatformConfig(_message.Message):
     config: _struct_pb2.Struct
     name: str
     def __init__(self, name: _Optional[str] = ..., config: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class DeviceRequest(_message.Message):
+    __slots__ = ["capabilities", "count", "device_ids", "driver"]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_IDS_FIELD_NUMBER: _ClassVar[int]
+    DRIVER_FIELD_NUMBER: _ClassVar[int]
+    capabilities: _containers.RepeatedScalarFieldContainer[str]
+    count: int
+    device_ids: _containers.RepeatedScalarFieldContainer[str]
+    driver: str
+    def __init__(self, driver: _Optional[str] = ..., count: _Optional[int] = ..., device_ids: _Optional[_Iterable[str]] = ..., capabilities: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EnvVar(_message.Message):
     __slots__ = ["name", "value", "value_from"]
@@ -49,22 +62,76 @@ class KubernetesConfig(_message.Message):
     def __init__(self, service_account_name: _Optional[str] = ..., active_deadline_seconds: _Optional[int] = ..., serving_pod_overrides: _Optional[_Union[PodOverrides, _Mapping]] = ...) -> None: ...
 
 class LocalDockerConfig(_message.Message):
-    __slots__ = ["client_api_version", "client_base_url", "client_timeout_seconds", "host_ip_address"]
+    __slots__ = ["allow_new_privileges", "capabilities", "client_api_version", "client_base_url", "client_timeout_seconds", "cpus", "device_requests", "host_ip_address", "memory", "model_delivery", "mounts", "network", "pids_limit", "platform", "pull_policy", "pull_timeout_seconds", "shared_memory", "ulimits", "user", "writable_root"]
+    class ModelDelivery(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = []
+    class PullPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = []
+    ALLOW_NEW_PRIVILEGES_FIELD_NUMBER: _ClassVar[int]
+    ALWAYS: LocalDockerConfig.PullPolicy
+    AUTO: LocalDockerConfig.ModelDelivery
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     CLIENT_API_VERSION_FIELD_NUMBER: _ClassVar[int]
     CLIENT_BASE_URL_FIELD_NUMBER: _ClassVar[int]
     CLIENT_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    COPY: LocalDockerConfig.ModelDelivery
+    CPUS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     HOST_IP_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    IF_NOT_PRESENT: LocalDockerConfig.PullPolicy
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DELIVERY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DELIVERY_UNSPECIFIED: LocalDockerConfig.ModelDelivery
+    MOUNT: LocalDockerConfig.ModelDelivery
+    MOUNTS_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
+    NEVER: LocalDockerConfig.PullPolicy
+    PIDS_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    PULL_POLICY_FIELD_NUMBER: _ClassVar[int]
+    PULL_POLICY_UNSPECIFIED: LocalDockerConfig.PullPolicy
+    PULL_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    ULIMITS_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    WRITABLE_ROOT_FIELD_NUMBER: _ClassVar[int]
+    allow_new_privileges: bool
+    capabilities: _containers.RepeatedScalarFieldContainer[str]
     client_api_version: str
     client_base_url: str
     client_timeout_seconds: int
+    cpus: float
+    device_requests: _containers.RepeatedCompositeFieldContainer[DeviceRequest]
     host_ip_address: str
-    def __init__(self, client_base_url: _Optional[str] = ..., client_api_version: _Optional[str] = ..., client_timeout_seconds: _Optional[int] = ..., host_ip_address: _Optional[str] = ...) -> None: ...
+    memory: str
+    model_delivery: LocalDockerConfig.ModelDelivery
+    mounts: _containers.RepeatedCompositeFieldContainer[Mount]
+    network: str
+    pids_limit: int
+    platform: str
+    pull_policy: LocalDockerConfig.PullPolicy
+    pull_timeout_seconds: int
+    shared_memory: str
+    ulimits: _containers.RepeatedCompositeFieldContainer[Ulimit]
+    user: str
+    writable_root: bool
+    def __init__(self, client_base_url: _Optional[str] = ..., client_api_version: _Optional[str] = ..., client_timeout_seconds: _Optional[int] = ..., host_ip_address: _Optional[str] = ..., cpus: _Optional[float] = ..., memory: _Optional[str] = ..., shared_memory: _Optional[str] = ..., ulimits: _Optional[_Iterable[_Union[Ulimit, _Mapping]]] = ..., device_requests: _Optional[_Iterable[_Union[DeviceRequest, _Mapping]]] = ..., platform: _Optional[str] = ..., network: _Optional[str] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., pull_policy: _Optional[_Union[LocalDockerConfig.PullPolicy, str]] = ..., pull_timeout_seconds: _Optional[int] = ..., model_delivery: _Optional[_Union[LocalDockerConfig.ModelDelivery, str]] = ..., user: _Optional[str] = ..., capabilities: _Optional[_Iterable[str]] = ..., allow_new_privileges: bool = ..., writable_root: bool = ..., pids_limit: _Optional[int] = ...) -> None: ...
 
 class LocalProcessConfig(_message.Message):
     __slots__ = ["executable"]
     EXECUTABLE_FIELD_NUMBER: _ClassVar[int]
     executable: str
     def __init__(self, executable: _Optional[str] = ...) -> None: ...
+
+class Mount(_message.Message):
+    __slots__ = ["source", "target", "writable"]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    WRITABLE_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    target: str
+    writable: bool
+    def __init__(self, source: _Optional[str] = ..., target: _Optional[str] = ..., writable: bool = ...) -> None: ...
 
 class PodOverrides(_message.Message):
     __slots__ = ["annotations", "env", "resources"]
@@ -187,6 +254,16 @@ class TensorFlowServingRequestSpec(_message.Message):
     signature_names: _containers.RepeatedScalarFieldContainer[str]
     tag_set: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, tag_set: _Optional[_Iterable[str]] = ..., signature_names: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Ulimit(_message.Message):
+    __slots__ = ["hard", "name", "soft"]
+    HARD_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SOFT_FIELD_NUMBER: _ClassVar[int]
+    hard: int
+    name: str
+    soft: int
+    def __init__(self, name: _Optional[str] = ..., soft: _Optional[int] = ..., hard: _Optional[int] = ...) -> None: ...
 
 class ValidationSpec(_message.Message):
     __slots__ = ["fail_execution_when_undetermined", "max_loading_time_seconds", "max_parallel_servers", "num_tries", "request_timeout_seconds"]

@@ -7,10 +7,13 @@ import itertools
 from collections.abc import Mapping
 
 from infra_validator.faults import FaultError, Phase, fault
-from infra_validator.files import FileSystem, storage_errors
+from infra_validator.files import FileSystem, is_missing, storage_errors, storage_fault
 from infra_validator.tfrecord import TFRecordError, read_records
 
 TF_EXAMPLE_FORMAT = "FORMAT_TF_EXAMPLE"
+
+# Formats that TFX stores as TFRecord (tfx/proto/example_gen.proto).
+_RECORD_FORMATS = frozenset({TF_EXAMPLE_FORMAT, "FORMAT_TF_SEQUENCE_EXAMPLE", "FORMAT_PROTO"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +37,10 @@ class Records:
     Attributes:
         split_name: the split.
         values: the records, as stored.
-        asked: how many were asked for; the split may hold fewer.
     """
 
     split_name: str
     values: tuple[bytes, ...]
-    asked: int
 
 
 def take_records(
@@ -66,6 +67,15 @@ def take_records(
             f"RequestSpec.split_name: the examples have no split {split_name!r}; they have: "
             f"{known}."
         )
+    if examples.payload_format not in _RECORD_FORMATS:
+        raise FaultError(
+            fault(
+                "examples_unfit",
+                Phase.STAGE,
+                f"The examples are {examples.payload_format}, which cannot be read record by "
+                "record.",
+            )
+        )
     values: list[bytes] = []
     for path in _data_files(files, examples.splits[split_name]):
         values += _take(files, path, count - len(values))
@@ -75,16 +85,17 @@ def take_records(
         raise _missing(
             f"The split {split_name!r} of the examples is empty: {examples.splits[split_name]}"
         )
-    return Records(split_name, tuple(values), count)
+    return Records(split_name, tuple(values))
 
 
 def _data_files(files: FileSystem, folder: str) -> list[str]:
     try:
         with storage_errors():
-            if not files.isdir(folder):
+            if is_missing(files, folder):
                 return []
-            paths = sorted(f"{folder.rstrip('/')}/{name}" for name in files.listdir(folder))
-            return [path for path in paths if not path.endswith("/") and not files.isdir(path)]
+            names = sorted(name for name in files.listdir(folder) if not name.startswith("."))
+            paths = [f"{folder.rstrip('/')}/{name}" for name in names if not name.endswith("/")]
+            return [path for path in paths if not files.isdir(path)]
     except OSError as error:
         raise _storage_failed(folder, error) from error
 
@@ -110,11 +121,4 @@ def _missing(summary: str) -> FaultError:
 
 
 def _storage_failed(path: str, error: OSError) -> FaultError:
-    return FaultError(
-        fault(
-            "storage_failed",
-            Phase.STAGE,
-            f"The examples cannot be read: {path}",
-            detail=str(error),
-        )
-    )
+    return storage_fault(f"The examples cannot be read: {path}", Phase.STAGE, error)

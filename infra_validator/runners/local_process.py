@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import logging
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,14 +20,17 @@ from infra_validator.faults import Evidence, Fault, FaultError, Phase, fault
 from infra_validator.model_source import ModelSource
 from infra_validator.runners import supervisor
 from infra_validator.runners.base import Exit, ServerTask
+from infra_validator.runners.exits import exit_reason
 from infra_validator.runners.supervised_process import SupervisedProcess
 from infra_validator.servers.base import ServingBinary
 from infra_validator.text import first_line
 
+_logger = logging.getLogger(__name__)
+
 # What a program needs of the validator's environment to run at all; credentials and proxies
 # stay out.
 _PASSED_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
-_VERSION_SECONDS = 1.0
+_VERSION_SECONDS = 0.5
 _SETTINGS = {"executable"}
 
 
@@ -42,6 +45,11 @@ class Program:
 
     command: tuple[str, ...]
     embedded: bool
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+        return "embedded model server" if self.embedded else self.command[0]
 
 
 class LocalProcessPlatform:
@@ -120,6 +128,7 @@ class LocalProcessRunner:
                     base=base, socket=self._socket, config_files=config_files
                 ),
             ]
+            _logger.info("%s is the %s", task.binary.name, self._program.name)
             self._process = self._spawn(self._command)
             if not self._program.embedded:
                 self._version = self._spawn([*self._program.command, "--version"])
@@ -143,7 +152,7 @@ class LocalProcessRunner:
     def poll(self) -> Exit | None:
         """None while the process runs, else how it ended."""
         code = None if self._process is None else self._process.poll()
-        return None if code is None else Exit(code, _exit_reason(code))
+        return None if code is None else Exit(code, exit_reason(code))
 
     def diagnose(self) -> Fault | None:
         """Whether the program could not be run at all."""
@@ -178,7 +187,7 @@ class LocalProcessRunner:
         else:
             versions = {}
         return {
-            "server": "embedded model server" if self._program.embedded else self._task.binary.name,
+            "server": self._program.name,
             "command": self._command,
             "versions": versions,
         }
@@ -205,17 +214,21 @@ def _find_executable(executable: str) -> Path:
     Raises:
         FaultError: "executable_unusable".
     """
-    path = Path(executable).expanduser()
-    if path.name == executable:
-        found = shutil.which(executable)
-        problem = None if found else "is not on PATH"
-        path = Path(found or executable)
-    elif not path.exists():
-        problem = "does not exist"
-    elif not path.is_file() or not os.access(path, os.X_OK):
-        problem = "is not an executable file"
-    else:
-        problem = None
+    path = Path(executable)
+    try:
+        path = path.expanduser()
+        if path.name == executable:
+            found = shutil.which(executable)
+            problem = None if found else "is not on PATH"
+            path = Path(found or executable)
+        elif not path.exists():
+            problem = "does not exist"
+        elif not path.is_file() or not os.access(path, os.X_OK):
+            problem = "is not an executable file"
+        else:
+            problem = None
+    except (OSError, RuntimeError, ValueError) as error:  # no such user, name too long, ...
+        problem = f"cannot be looked up ({error})"
     if problem is not None:
         raise FaultError(
             fault(
@@ -234,12 +247,6 @@ def _environment(program: Program, extra: Mapping[str, str], home: Path) -> dict
         # The same packages as here, however they came to be importable.
         environment["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
     return environment | dict(extra)
-
-
-def _exit_reason(code: int) -> str:
-    if code > 128 and code - 128 in set(signal.Signals):
-        return f"signal {signal.Signals(code - 128).name}"
-    return f"exit code {code}"
 
 
 def _is_installed(package: str) -> bool:

@@ -16,6 +16,7 @@ ENTRY_POINT_GROUP = "infra_validator.platforms"
 configuration, a mapping of plain JSON values, and returns a `Platform`."""
 
 _BUILT_IN: Mapping[str, str] = {
+    "local_docker": "infra_validator.runners.local_docker:LocalDockerPlatform",
     "local_process": "infra_validator.runners.local_process:LocalProcessPlatform",
 }
 
@@ -32,7 +33,8 @@ def load_platform(config: PlatformConfig) -> Platform:
         return cast(Platform, factory(config.settings))
     except ValueError as error:
         raise _invalid(
-            f"The platform {config.name!r} refuses its configuration: {error}"
+            f"The platform {config.name!r} refuses its configuration: {error}",
+            "Correct the platform's configuration.",
         ) from error
 
 
@@ -47,14 +49,17 @@ def _find(name: str) -> Any:
                 return entry_point.load()
             except (ImportError, AttributeError) as error:
                 raise _invalid(
-                    f"The platform {name!r} cannot be loaded from {entry_point.value}: {error}"
+                    f"The platform {name!r} cannot be loaded from {entry_point.value}: {error}",
+                    "Repair the package that provides the platform, or install what it needs.",
                 ) from error
     known = ", ".join(sorted({*_BUILT_IN, *(point.name for point in entry_points)}))
     raise _invalid(
         f"ServingSpec.custom_platform.name: no platform {name!r} is installed here; there are: "
-        f"{known}."
+        f"{known}.",
+        "Install the package that provides the platform where the component runs, or correct the "
+        "name.",
     )
 
 
-def _invalid(summary: str) -> FaultError:
-    return FaultError(fault("configuration_invalid", Phase.CONFIGURE, summary))
+def _invalid(summary: str, hint: str) -> FaultError:
+    return FaultError(fault("configuration_invalid", Phase.CONFIGURE, summary, hint=hint))

@@ -48,7 +48,7 @@ class SupervisedProcess:
         self._kept_bytes = 0
         self._lock = threading.Lock()
         self._exit_code: int | None = None
-        # -I and -S: nothing of the user's environment or packages runs in the supervisor.
+        # -I, -S and an empty environment: nothing of the user's runs in the supervisor.
         self._process = subprocess.Popen(  # noqa: S603 - a list, no shell
             [
                 *(sys.executable, "-I", "-S", str(_SUPERVISOR)),
@@ -57,12 +57,21 @@ class SupervisedProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=dict(env),
+            env={},
             cwd=workdir,
             start_new_session=True,
         )
-        self._reader = _start_thread(self._read, "server-output")
-        self._waiter = _start_thread(self._wait, "server-exit")
+        try:
+            _pipe(self._process.stdin).write(supervisor.pack_environment(env))
+            _pipe(self._process.stdin).flush()
+            self._reader = _start_thread(self._read, "server-output")
+            self._waiter = _start_thread(self._wait, "server-exit")
+        except BaseException as error:
+            self._process.kill()
+            self._process.wait()
+            if isinstance(error, RuntimeError):  # no more threads are to be had
+                raise OSError(str(error)) from error
+            raise
 
     def poll(self) -> int | None:
         """None while it runs, else its exit code, 128 + N where signal N ended it."""

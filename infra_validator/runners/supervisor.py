@@ -4,9 +4,10 @@ A program of its own, single-threaded, started as
 
     python -I -S supervisor.py PARENT_PID WORKSPACE COMMAND [ARGUMENT ...]
 
+with the command's environment on its standard input (see `pack_environment`).
 It ends the command and all of its descendants when the command itself ends,
-when a byte comes on its standard input, or when the parent dies; in the last
-case it removes the workspace too. Then it ends with the command's exit code,
+when another byte comes on its standard input, or when the parent dies; in the
+last case it removes the workspace too. Then it ends with the command's exit code,
 128 + N where signal N ended it.
 
 Why a program: the kernel's parent-death signal follows the *thread* that
@@ -20,7 +21,10 @@ import os
 import select
 import signal
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # prctl(2), linux/prctl.h
 PR_SET_PDEATHSIG = 1
@@ -43,16 +47,50 @@ def prctl(option: int, argument: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-def spawn(command: list[str]) -> int:
+def pack_environment(environment: "Mapping[str, str]") -> bytes:
+    """An environment as bytes: their length in 8 bytes, then NAME=VALUE entries ended by zeros."""
+    entries = b"".join(
+        os.fsencode(name) + b"=" + os.fsencode(value) + b"\0" for name, value in environment.items()
+    )
+    return len(entries).to_bytes(8, "big") + entries
+
+
+def read_environment(descriptor: int) -> dict[bytes, bytes]:
+    """Reads what `pack_environment` made; no byte more.
+
+    Raises:
+        EOFError: if the writer died half way.
+    """
+    entries = read_exactly(descriptor, int.from_bytes(read_exactly(descriptor, 8), "big"))
+    pairs = (entry.partition(b"=") for entry in entries.split(b"\0")[:-1])
+    return {name: value for name, _, value in pairs}
+
+
+def read_exactly(descriptor: int, size: int) -> bytes:
+    """Reads so many bytes.
+
+    Raises:
+        EOFError: if there are fewer.
+    """
+    data = b""
+    while len(data) < size:
+        chunk = os.read(descriptor, size - len(data))
+        if not chunk:
+            raise EOFError
+        data += chunk
+    return data
+
+
+def spawn(command: list[str], environment: dict[bytes, bytes]) -> int:
     """Starts the command in a process group of its own, bound to this process's life."""
     supervisor = os.getpid()
     child = os.fork()
     if child == 0:
-        run(command, supervisor)
+        run(command, environment, supervisor)
     return child
 
 
-def run(command: list[str], supervisor: int) -> NoReturn:
+def run(command: list[str], environment: dict[bytes, bytes], supervisor: int) -> NoReturn:
     """Becomes the command. Ends the process, whatever happens."""
     try:
         os.setpgid(0, 0)
@@ -61,7 +99,7 @@ def run(command: list[str], supervisor: int) -> NoReturn:
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             with open(os.devnull, "rb") as nothing:
                 os.dup2(nothing.fileno(), 0)
-            os.execv(command[0], command)
+            os.execve(command[0], command, environment)
     except OSError as error:
         os.write(2, f"{CANNOT_RUN}{command[0]}: {error.strerror}\n".encode())
     finally:
@@ -95,18 +133,34 @@ def end(child: int) -> int:
 
 def children() -> list[int]:
     """The processes whose parent this process is."""
-    with open(f"/proc/self/task/{os.getpid()}/children") as file:
-        return [int(pid) for pid in file.read().split()]
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return []
+
+
+def remove(workspace: str) -> None:
+    """Removes a folder of a parent that is dead."""
+    import shutil
+
+    shutil.rmtree(workspace, ignore_errors=True)
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command; returns the exit code to end with."""
     parent, workspace, command = int(arguments[0]), arguments[1], arguments[2:]
-    parent_fd = os.pidfd_open(parent)
-    if os.getppid() != parent:
+    try:
+        parent_fd = os.pidfd_open(parent)
+        environment = read_environment(0)
+        orphaned = os.getppid() != parent
+    except (ProcessLookupError, EOFError):
+        orphaned = True
+    if orphaned:
+        remove(workspace)
         return 0
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    child = spawn(command)
+    child = spawn(command, environment)
     child_fd = os.pidfd_open(child)
 
     poll = select.poll()
@@ -118,11 +172,9 @@ def main(arguments: list[str]) -> int:
 
     status = end(child)
     if not exited and not stopped:
-        import shutil
-
         # The input ended without a word: the parent is dying, or dead.
         select.select([parent_fd], [], [])
-        shutil.rmtree(workspace, ignore_errors=True)
+        remove(workspace)
     if not exited:
         return 128 + signal.SIGKILL
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,12 +11,13 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from infra_validator.faults import FaultError, Phase, fault
-from infra_validator.files import FileSystem, storage_errors
+from infra_validator.files import FileSystem, is_missing, storage_errors, storage_fault
 from infra_validator.wire import parse_whole
 
 _BINARY = "saved_model.pb"
 _TEXT = "saved_model.pbtxt"
 _SPLIT = "saved_model.cpb"
+MODEL_FILES = (_BINARY, _TEXT, _SPLIT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,15 +57,15 @@ def check_is_saved_model(files: FileSystem, path: str) -> None:
     """
     try:
         with storage_errors():
-            if any(files.exists(f"{path}/{name}") for name in (_BINARY, _TEXT, _SPLIT)):
+            if any(files.exists(f"{path}/{name}") for name in MODEL_FILES):
                 return
-            there = files.exists(path)
+        missing = is_missing(files, path)
     except OSError as error:
         raise _storage_fault(path, error) from error
-    if there:
-        summary = f"The model folder holds no {_BINARY}: {path}"
-    else:
+    if missing:
         summary = f"The model folder does not exist: {path}"
+    else:
+        summary = f"The model folder holds no {_BINARY}: {path}"
     raise FaultError(fault("model_missing", Phase.STAGE, summary))
 
 
@@ -87,12 +89,16 @@ def read_signatures(
     signatures = []
     for name in names:
         if name not in meta_graph.signature_def:
-            known = ", ".join(sorted(meta_graph.signature_def)) or "none at all"
+            # Names with two underscores are TensorFlow's own, such as __saved_model_init_op.
+            known = sorted(key for key in meta_graph.signature_def if not key.startswith("__"))
+            meant = difflib.get_close_matches(name, known, n=1)
             raise FaultError(
                 fault(
                     "signature_missing",
                     Phase.STAGE,
-                    f"The model has no signature named {name!r}; it has: {known}.",
+                    f"The model has no signature named {name!r}; it has: "
+                    f"{', '.join(known) or 'none at all'}."
+                    + (f" Is {meant[0]!r} meant?" if meant else ""),
                 )
             )
         signatures.append(_signature(name, meta_graph.signature_def[name]))
@@ -186,11 +192,4 @@ def _dtype_name(number: int) -> str:
 
 
 def _storage_fault(path: str, error: OSError) -> FaultError:
-    return FaultError(
-        fault(
-            "storage_failed",
-            Phase.STAGE,
-            f"The model cannot be read: {path}",
-            detail=str(error),
-        )
-    )
+    return storage_fault(f"The model cannot be read: {path}", Phase.STAGE, error)

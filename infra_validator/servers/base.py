@@ -39,6 +39,10 @@ class ServingBinary(Protocol):
         """What the report calls it: the image's reference, or the program's name."""
 
     @property
+    def image(self) -> str | None:
+        """The image's reference, or None where no image is used."""
+
+    @property
     def program(self) -> str:
         """The name of its program, to look up on PATH where no image is used."""
 
@@ -53,6 +57,24 @@ class ServingBinary(Protocol):
     @property
     def config_files(self) -> Mapping[str, bytes]:
         """Configuration files to carry to it: flag to content."""
+
+    @property
+    def container_port(self) -> int:
+        """The port on which its image listens."""
+
+    def container_environment(self, base: str) -> dict[str, str]:
+        """What its image must be told by the environment, `env` included.
+
+        Args:
+            base: folder below which the model lies as `model_layout` says.
+        """
+
+    def container_arguments(self, config_files: Mapping[str, str]) -> list[str]:
+        """What is appended to the image's entry point.
+
+        Args:
+            config_files: flag to where its file is in the container.
+        """
 
     def model_layout(self) -> str:
         """Where the model must lie below the base folder: a relative path."""
@@ -69,7 +91,7 @@ class ServingBinary(Protocol):
         """
 
     def read_version(self, output: str) -> dict[str, str]:
-        """Versions, from what the program prints for --version."""
+        """Versions, from what the program prints for --version, or from its log."""
 
     def read_log(self, log: str) -> LogFacts:
         """What its log tells, at any time."""

@@ -21,6 +21,8 @@ _VERSION = 1
 # (model_servers/main.cc returns -1).
 _EXIT_REFUSED = 255
 
+# By default a load that fails is tried 5 times more, a minute apart.
+_FAIL_AT_ONCE = ("--max_num_load_retries=0", "--load_retry_interval_micros=0")
 _CRASHES = {128 + signal.SIGABRT, 128 + signal.SIGSEGV, 128 + signal.SIGBUS, 128 + signal.SIGFPE}
 
 
@@ -48,7 +50,7 @@ class TensorFlowServing:
     @property
     def name(self) -> str:
         """What the report calls it."""
-        return self.image or self.program
+        return self.image or "TensorFlow Serving"
 
     def model_layout(self) -> str:
         """`name/version`; the version has no meaning here."""
@@ -67,9 +69,21 @@ class TensorFlowServing:
             f"--grpc_socket_path={socket}",
             f"--model_name={self.model_name}",
             f"--model_base_path={base / self.model_name}",
-            # By default a load that fails is tried 5 times more, a minute apart.
-            "--max_num_load_retries=0",
-            "--load_retry_interval_micros=0",
+            *_FAIL_AT_ONCE,
+            *(f"--{flag}={path}" for flag, path in config_files.items()),
+            *self.args,
+        ]
+
+    container_port = 8500
+
+    def container_environment(self, base: str) -> dict[str, str]:
+        """By these the image's entry point finds the model (tools/docker/Dockerfile)."""
+        return {**self.env, "MODEL_NAME": self.model_name, "MODEL_BASE_PATH": base}
+
+    def container_arguments(self, config_files: Mapping[str, str]) -> list[str]:
+        """The same as for a process, less what the image's entry point says itself."""
+        return [
+            *_FAIL_AT_ONCE,
             *(f"--{flag}={path}" for flag, path in config_files.items()),
             *self.args,
         ]
@@ -80,7 +94,7 @@ class TensorFlowServing:
 
     def read_log(self, log: str) -> LogFacts:
         """What the log tells while it runs."""
-        not_found = serving_log.find_model_not_found(log)
+        not_found = serving_log.find_model_not_found(log, self.model_name)
         warm_up = serving_log.find_warm_up(log)
         return LogFacts(
             fatal=None
@@ -202,6 +216,8 @@ def _diagnose_load_error(error: serving_log.LoadError, exit_code: int) -> Fault:
             "op_missing", f"The server's TensorFlow does not have the op {op.name!r}.", op.hint
         )
     said = f"the server says {first_line(text)}"
+    if error.code == "PERMISSION_DENIED" or "permission denied" in words:
+        return found("model_not_delivered", f"The server may not read the model: {said}")
     if error.code == "RESOURCE_EXHAUSTED":
         return found("out_of_memory", f"The model does not fit into memory: {said}")
     if "warmup" in words or "warm-up" in words:

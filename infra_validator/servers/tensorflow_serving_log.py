@@ -10,6 +10,9 @@ from __future__ import annotations
 import dataclasses
 import re
 
+# Patterns are never let loose on more than this, for a server may print anything.
+_MESSAGE_CHARACTERS = 8000
+
 _START_FAILED = "Failed to start server. Error: "
 # A status code is written "NOT_FOUND", and "Not found" by servers before 2.10.
 _SERVABLE_ERROR = re.compile(r"due to error: ([A-Z][A-Za-z_ ]*): (.*?)\}, \}", re.DOTALL)
@@ -19,16 +22,14 @@ _LOAD_FAILED = re.compile(
 _LOAD_BEGUN = re.compile(
     r"Loading servable version|Reading SavedModel from|Loading servable: \{name: "
 )
-_MODEL_NOT_FOUND = re.compile(
-    r"Could not find base path .*|No versions of servable .* found under base path .*"
-)
+_PREFIX = re.compile(r"^[-\d]+ [:.\d]+: [IWEF] \S+\] ")
 _USAGE = re.compile(r"^usage: .*", re.MULTILINE)
 _BAD_VALUE = re.compile(r"Couldn't interpret value|Couldn't parse|Invalid protobuf file")
 _WARM_UP = re.compile(
     r"Number of warmup records read: (\d+)\. Elapsed time \(microseconds\): (\d+)"
 )
 _NOTE = re.compile(r"the embedded server ignores --\S.*|^unknown argument: .*", re.MULTILINE)
-_VERSION = re.compile(r"^TensorFlow (ModelServer|Library): (.*)$", re.MULTILINE)
+_VERSION = re.compile(r"TensorFlow (ModelServer|Library): (.*)$", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +48,19 @@ class LoadError:
 def find_load_error(log: str) -> LoadError | None:
     """The last reason that the log gives for not starting, or None."""
     _, found, text = log.rpartition(_START_FAILED)
+    text = text[:_MESSAGE_CHARACTERS]
     if found:
         servable = _SERVABLE_ERROR.search(text)
         if servable is not None:
             return LoadError(_code_name(servable[1]), servable[2].strip())
         code, _, message = text.strip().partition("\n")[0].partition(": ")
         return LoadError(_code_name(code), message)
-    failures = _LOAD_FAILED.findall(log)
+    failures = [
+        match.groups()
+        for line in log.splitlines()
+        if "Loading servable: {name: " in line
+        for match in _LOAD_FAILED.finditer(line[:_MESSAGE_CHARACTERS])
+    ]
     return LoadError(_code_name(failures[-1][0]), failures[-1][1]) if failures else None
 
 
@@ -66,14 +73,21 @@ def find_bad_flag(log: str) -> str | None:
     bad_value = _BAD_VALUE.search(log)
     if bad_value is not None:
         end = log.find("\n", bad_value.start())
-        return log[log.rfind("\n", 0, bad_value.start()) + 1 : end if end >= 0 else None].strip()
+        line = log[log.rfind("\n", 0, bad_value.start()) + 1 : end if end >= 0 else None].strip()
+        return _PREFIX.sub("", line)
     return "the server printed its usage" if _USAGE.search(log) else None
 
 
-def find_model_not_found(log: str) -> str | None:
-    """The line by which the server says that it waits for a model to appear, or None."""
-    match = _MODEL_NOT_FOUND.search(log)
-    return match[0].strip() if match is not None else None
+def find_model_not_found(log: str, model_name: str) -> str | None:
+    """The line by which the server says that it waits for this model to appear, or None."""
+    missing_base = f" for servable {model_name} with error"
+    no_version = f"No versions of servable {model_name} found under base path "
+    for line in log.splitlines() if missing_base in log or no_version in log else ():
+        for start in ("Could not find base path ", no_version):
+            place = line.find(start)
+            if place >= 0 and (start == no_version or missing_base in line):
+                return line[place:].strip()
+    return None
 
 
 def has_begun_loading(log: str) -> bool:

@@ -193,7 +193,7 @@ class Attempt:
         if phase == Phase.LOAD:
             return self._binary.diagnose_timeout(self._limits.loading, self._runner.logs())
         return fault(
-            "platform_failed",
+            "image_pull_timeout" if phase == Phase.IMAGE else "platform_failed",
             phase,
             f"The platform did not run the server within "
             f"{self._limits.before_load.get(phase, 0):g} s (phase {phase.value}).",

@@ -16,7 +16,7 @@ import tenacity
 
 from infra_validator.config import PlatformConfig, ValidationConfig
 from infra_validator.faults import Fault, FaultError, Phase, fault
-from infra_validator.files import FileSystem, storage_errors
+from infra_validator.files import FileSystem, storage_errors, storage_fault
 from infra_validator.model_source import ModelSource
 from infra_validator.report import (
     SCHEMA_VERSION,
@@ -109,12 +109,13 @@ def validate(
         ).run()
 
 
-def refuse(model_uri: str, found: Fault) -> Report:
-    """The report where a fault was found before there was anything to validate with.
+def refuse(model_uri: str, found: Fault, config: ValidationConfig | None = None) -> Report:
+    """The report where a fault kept the engine from its work.
 
     Args:
         model_uri: the model, as far as it is known.
         found: the fault.
+        config: the configuration, as far as it is known.
     """
     return Report(
         schema_version=SCHEMA_VERSION,
@@ -123,10 +124,10 @@ def refuse(model_uri: str, found: Fault) -> Report:
         reason=found.summary,
         mode=Mode.LOAD_ONLY,
         model=model_uri,
-        platform="",
+        platform="" if config is None else config.platform.name,
         started_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         seconds=0.0,
-        configuration={},
+        configuration={} if config is None else config.echo,
         notes=(),
         phases=(),
         binaries=(),
@@ -171,6 +172,7 @@ class _Validation:
                 reraise=True,
             )(self._stage)
             binaries = self._validate_all(platform, servers)
+            self._cancellation.check()
             decided = deciding_fault(binaries)
             if decided is not None:
                 name, found = decided
@@ -181,6 +183,7 @@ class _Validation:
         except FaultError as error:
             self._timeline.finish()
             return self._report(binaries, error.fault, None)
+        self._cancellation.check()
         return self._report(binaries, None, stamped)
 
     def _stage(self) -> tuple[Platform, list[ServingBinary]]:
@@ -280,8 +283,8 @@ class _Validation:
         self, pool: concurrent.futures.Executor, jobs: Sequence[Callable[[], Result]]
     ) -> list[Result]:
         """Runs jobs in other threads, so that a signal finds this one waiting for nothing else."""
-        runs = [pool.submit(job) for job in jobs]
         try:
+            runs = [pool.submit(job) for job in jobs]
             concurrent.futures.wait(runs)
         except BaseException as error:  # an interrupt from the keyboard, for one
             self._cancellation.cancel(f"interrupted by {type(error).__name__}")
@@ -333,6 +336,8 @@ class _Validation:
             self._cancellation,
         )
         report = attempt.run(self._requests)
+        for note in report.notes:
+            _logger.warning("%s, attempt %d: %s", server.name, number, note)
         if report.fault is not None:
             _logger.warning("%s, attempt %d: %s", server.name, number, report.fault.summary)
         return report
@@ -361,13 +366,10 @@ class _Validation:
                 self._cancellation.check,
             )
         except OSError as error:
-            raise FaultError(
-                fault(
-                    "storage_failed",
-                    Phase.WARM_UP,
-                    f"The model with warm-up requests cannot be written: {target}",
-                    detail=str(error),
-                )
+            raise storage_fault(
+                f"The model with warm-up requests cannot be written: {target}",
+                Phase.WARM_UP,
+                error,
             ) from error
         self._timeline.finish()
         return len(chosen)

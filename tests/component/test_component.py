@@ -109,11 +109,11 @@ def test_runtime_parameter_and_placeholder_are_kept_as_they_are() -> None:
         (
             {
                 "serving_spec": iv.ServingSpec(
-                    tensorflow_serving=iv.TensorFlowServing(tags=["1"]),
+                    tensorflow_serving=iv.TensorFlowServing(),
                     local_docker=iv.LocalDockerConfig(),
                 )
             },
-            "ServingSpec.local_docker",
+            "neither tags nor digests are set",
         ),
         (
             {

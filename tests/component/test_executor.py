@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -522,6 +524,133 @@ def test_sigterm_ends_the_execution_and_is_no_fault_of_the_model(
     output = validator.end_by(signal.SIGTERM)
     assert validator.process.returncode == 9
     assert "cancelled: the validator was told to end (SIGTERM) set()" in output
+
+
+def test_a_sigterm_while_the_server_is_being_stopped_is_not_swallowed(
+    model_uri: Path, split: Path, stand_in: str, tmp_path: Path
+) -> None:
+    """The verdict is known by then; all the same nothing may be blessed."""
+    told = tmp_path / "told"
+    slow = tmp_path / "slow"
+    slow.write_text(
+        f'#!/bin/sh\n[ "$1" != --version ] && exec "{stand_in}" "$@"\n'
+        f'while [ ! -e "{told}" ]; do sleep 0.05; done\n'
+    )
+    slow.chmod(0o755)
+    code = EXECUTE.replace(
+        "run = Run(",
+        "import os, signal\n"
+        "from infra_validator.runners.local_process import LocalProcessRunner as R\n"
+        "stop = R.stop\n"
+        "def stop_late(self):\n"
+        f"    open({str(told)!r}, 'w').close()\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    stop(self)\n"
+        "R.stop = stop_late\n"
+        "run = Run(",
+    ).replace('env={"STAND_IN_FAULT": sys.argv[6], ', "env={")
+    (tmp_path / "run").mkdir()
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", code, str(Path(__file__).parents[2]), str(model_uri)),
+            *(str(slow), str(tmp_path / "pids"), str(tmp_path / "run"), "", "main", str(split)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=_LIMIT_SECONDS,
+    )
+    assert done.returncode == 9, done.stderr[-2000:]
+    assert "cancelled: the validator was told to end (SIGTERM) set()" in done.stdout
+
+
+def test_two_validations_in_one_process_do_not_disturb_each_other(
+    saved_model: Path, split: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(saved_model, tmp_path / "good" / "Format-Serving")
+    shutil.copytree(saved_model, tmp_path / "bad" / "Format-Serving")
+    (tmp_path / "bad" / "Format-Serving" / "saved_model.pb").write_bytes(b"\x08")
+
+    def execute(name: str) -> str:
+        folder = tmp_path / f"run {name}"
+        folder.mkdir()
+        run = Run(folder)
+        run.do(tmp_path / name.split()[0], split)
+        return str(run.blessing.get_string_custom_property("verdict"))
+
+    names = [f"{kind} {number}" for number in range(3) for kind in ("good", "bad")]
+    with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
+        verdicts = dict(zip(names, pool.map(execute, names), strict=True))
+    assert verdicts == {
+        name: "blessed" if name.startswith("good") else "not_blessed" for name in names
+    }
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives up the rights of root for a while")
+@pytest.mark.parametrize("hidden", ["model", "examples"])
+def test_what_may_not_be_looked_at_is_nobodys_fault_but_the_storages(
+    saved_model: Path, tmp_path: Path, hidden: str
+) -> None:
+    from infra_validator.faults import FaultError
+    from infra_validator.files import Gfile
+    from infra_validator.requests.examples import Examples, take_records
+    from infra_validator.saved_model.reader import check_is_saved_model
+
+    for folder in tmp_path.parents:
+        if folder.stat().st_mode & 0o005 != 0o005 and folder != Path("/"):
+            folder.chmod(0o755)
+    tmp_path.chmod(0o755)
+    closed = tmp_path / "closed"
+    shutil.copytree(saved_model, closed / "model")
+    write_split(closed / "Split-train", [example_bytes(x=1.0)])
+    closed.chmod(0o700)
+
+    def look() -> None:
+        if hidden == "model":
+            check_is_saved_model(Gfile(), str(closed / "model"))
+        else:
+            take_records(Gfile(), Examples({"t": str(closed / "Split-train")}), None, 1)
+
+    os.setresuid(65534, 65534, 0)
+    try:
+        with pytest.raises(FaultError) as caught:
+            look()
+    finally:
+        os.setresuid(0, 0, 0)
+    assert caught.value.fault.category == "storage_denied"
+
+
+def test_an_unexpected_error_leaves_a_report(
+    execution: Run, model_uri: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infra_validator.runners.local_process import LocalProcessPlatform
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(LocalProcessPlatform, "prepare", broken)
+    with pytest.raises(ValidationFailedError, match="ZeroDivisionError: a defect") as caught:
+        execution.do(model_uri, requests=None)
+    report = execution.failed_report(caught.value)
+    assert report["fault"]["category"] == "internal_error"
+    assert report["configuration"]["serving_spec"] == {
+        "local_process": {},
+        "tensorflow_serving": {},
+    }
+
+
+def test_the_verdict_its_hint_and_the_report_are_in_the_log(
+    execution: Run, model_uri: Path, split: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    requests = iv.RequestSpec(
+        tensorflow_serving=iv.TensorFlowServingRequestSpec(signature_names=["serving_defalt"])
+    )
+    execution.do(model_uri, split, requests=requests)
+    [line] = [
+        record.getMessage() for record in caplog.records if "Not blessed" in record.getMessage()
+    ]
+    assert "Is 'serving_default' meant?" in line
+    assert execution.report["fault"]["hint"] in line
+    assert execution.blessing.get_string_custom_property("report_uri") in line
 
 
 def test_an_interrupt_from_the_keyboard_ends_the_execution_at_once(

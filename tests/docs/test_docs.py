@@ -14,17 +14,19 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from tfx import v1 as tfx
 from tfx.types import standard_artifacts
 
 import infra_validator as iv
-from infra_validator import blessing, config, faults, report
+from infra_validator import blessing, config, docker_config, faults, report
 from infra_validator.faults import Evidence, Fault, Phase
 from infra_validator.files import Gfile
 from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import Report, Verdict
 from infra_validator.requests.examples import Examples
+from infra_validator.runners import docker_faults
+from infra_validator.runners.docker_owner import MANAGED_LABEL
 from infra_validator.validation.engine import Candidate, validate
 from tests.pipelines.components import BringExamples, BringModel
 from tests.platforms.conformance import PlatformConformance
@@ -79,10 +81,13 @@ def own_messages() -> Iterator[Descriptor]:
 
 def type_name(field: FieldDescriptor) -> str:
     """The type as a .proto file writes it."""
-    if field.message_type is None:
+    if field.enum_type is not None:
+        name = field.enum_type.name
+    elif field.message_type is None:
         name = {
             FieldDescriptor.TYPE_STRING: "string",
             FieldDescriptor.TYPE_INT32: "int32",
+            FieldDescriptor.TYPE_INT64: "int64",
             FieldDescriptor.TYPE_DOUBLE: "double",
             FieldDescriptor.TYPE_BOOL: "bool",
         }[field.type]
@@ -109,6 +114,19 @@ def test_every_field_of_every_message_is_described(message: Descriptor) -> None:
         assert len(effect) > 10
 
 
+def own_enumerations() -> Iterator[EnumDescriptor]:
+    return (kind for message in own_messages() for kind in message.enum_types)
+
+
+@pytest.mark.parametrize("kind", own_enumerations(), ids=lambda kind: kind.name)
+def test_every_value_of_every_enumeration_is_described(kind: EnumDescriptor) -> None:
+    described = table(section(DOCS / "protos.md", kind.name))
+    assert {name: cells[0] for name, cells in described.items()} == {
+        value.name: str(value.number) for value in kind.values
+    }
+    assert all(len(effect) > 5 for _, effect in described.values())
+
+
 def test_defaults_are_those_of_the_code() -> None:
     page = DOCS / "protos.md"
     for message, field, default in [
@@ -118,6 +136,14 @@ def test_defaults_are_those_of_the_code() -> None:
         ("ValidationSpec", "num_tries", config.DEFAULT_NUM_TRIES),
         ("ValidationSpec", "request_timeout_seconds", config.DEFAULT_REQUEST_TIMEOUT_SECONDS),
         ("ValidationSpec", "max_parallel_servers", config.DEFAULT_MAX_PARALLEL_SERVERS),
+        (
+            "LocalDockerConfig",
+            "client_timeout_seconds",
+            docker_config.DEFAULT_CLIENT_TIMEOUT_SECONDS,
+        ),
+        ("LocalDockerConfig", "pull_timeout_seconds", docker_config.DEFAULT_PULL_TIMEOUT_SECONDS),
+        ("LocalDockerConfig", "pull_policy", "IF_NOT_PRESENT"),
+        ("LocalDockerConfig", "model_delivery", "AUTO"),
         ("RequestSpec", "num_examples", config.DEFAULT_NUM_EXAMPLES),
         ("TensorFlowServingRequestSpec", "tag_set", config.DEFAULT_TAG_SET[0]),
         ("TensorFlowServingRequestSpec", "signature_names", config.DEFAULT_SIGNATURE),
@@ -138,6 +164,36 @@ def test_platforms_to_come_are_marked_so() -> None:
     platforms = table(section(DOCS / "protos.md", "ServingSpec"))
     to_come = {name for name, cells in platforms.items() if "Not available yet" in cells[3]}
     assert to_come == set(config.PLATFORMS_TO_COME)
+
+
+def test_the_faults_of_an_engine_are_those_of_the_code() -> None:
+    """What the page says of trying again, and of whose fault it is, for all that are diagnosed."""
+    source = Path(docker_faults.__file__).read_text()
+    rows = [
+        [cell.strip() for cell in line.strip("| ").split("|")]
+        for line in section_by_title(DOCS / "platforms.md", "Faults").splitlines()
+        if line.startswith("|") and "`" in line
+    ]
+    described = {category.strip("`"): again for _, category, again in rows}
+    diagnosed = {name for name in faults.CATEGORIES if f'"{name}"' in source}
+    # What an engine says without being understood belongs to no row.
+    assert diagnosed - {"platform_failed"} <= described.keys()
+    for name, again in described.items():
+        category = faults.CATEGORIES[name]
+        assert again.startswith("yes" if category.transient else "no"), name
+        assert again.endswith("the execution fails") == (
+            category.blame == faults.Blame.CONFIGURATION
+        ), name
+        assert again.endswith("not blessed") == (category.blame == faults.Blame.MODEL), name
+
+
+def test_the_settings_of_docker_are_those_of_the_code() -> None:
+    text = prose(DOCS / "platforms.md")
+    described = text.partition("## Local Docker")[2].partition("## The local process")[0]
+    for field in pb.LocalDockerConfig.DESCRIPTOR.fields:
+        if field.name != "platform":  # needs no more words than in the specs
+            assert f"`{field.name}`" in described, field.name
+    assert f"label={MANAGED_LABEL}" in described
 
 
 # The report.

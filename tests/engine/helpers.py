@@ -30,16 +30,26 @@ def run(
     make_warmup: bool = False,
     stamp_uri: str | None = None,
     images: tuple[str, ...] = (),
+    image_name: str = "",
     platform: Platform | None = None,
+    local_docker: pb.LocalDockerConfig | None = None,
+    model_name: str = "",
     cancellation: Cancellation | None = None,
 ) -> Report:
     """Validates a model on the local process platform, or on the one given."""
     serving_spec = pb.ServingSpec(
         tensorflow_serving=pb.TensorFlowServing(
-            tags=images, args=args, env=env or {}, config_files=config_files or {}
+            image_name=image_name,
+            tags=images,
+            args=args,
+            env=env or {},
+            config_files=config_files or {},
         ),
+        model_name=model_name,
     )
-    if platform is None:
+    if local_docker is not None:
+        serving_spec.local_docker.CopyFrom(local_docker)
+    elif platform is None:
         serving_spec.local_process.executable = executable
     else:
         serving_spec.custom_platform.name = "given by the test"

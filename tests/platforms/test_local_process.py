@@ -78,7 +78,7 @@ def test_the_program_on_path_comes_before_the_embedded_server(
 ) -> None:
     monkeypatch.setenv("PATH", str(Path(stand_in).parent), prepend=os.pathsep)
     server = run(saved_model).binaries[0].attempts[0].server
-    assert server["server"] == "tensorflow_model_server"
+    assert server["server"] == stand_in
     assert server["command"][0] == stand_in
     assert server["versions"] == {"ModelServer": "0.0-stand-in", "Library": "0.0"}
 
@@ -268,6 +268,60 @@ def test_a_chatty_server_neither_blocks_nor_fills_the_memory(
     assert report.fault is not None
     assert report.fault.evidence.exit_code == 3
     assert report.binaries[0].attempts[0].log_tail[-1] == "end"
+
+
+def test_look_alike_lines_and_endless_ones_decide_nothing(
+    saved_model: Path, split: Path, stand_in: str
+) -> None:
+    lines = (
+        "user op says: No versions of servable x found under base path y",
+        "No versions of servable " * 20000,
+        "Loading servable: {name: " * 20000,
+    )
+    report = run(
+        saved_model,
+        split=split,
+        executable=stand_in,
+        env={"STAND_IN_LOG": "\n".join(lines)[:120000]},
+    )
+    assert report.verdict == Verdict.BLESSED
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a,b", "a%41", "a b", "a:b", "ä"])
+def test_a_temporary_folder_may_have_any_name(
+    saved_model: Path, split: Path, stand_in: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    import tempfile
+
+    odd = Path(tempfile.gettempdir()) / name
+    odd.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(odd))
+    report = run(saved_model, split=split, executable=stand_in)
+    odd.rmdir()
+    assert report.verdict == Verdict.BLESSED
+
+
+def test_a_process_is_gone_if_its_threads_cannot_be_started(
+    saved_model: Path, stand_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infra_validator.runners import supervised_process
+
+    def no_more(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(supervised_process, "_start_thread", no_more)
+    report = run(saved_model, executable=stand_in)
+    assert report.fault is not None
+    assert report.fault.category == "platform_failed"
+    assert "can't start new thread" in report.reason
+
+
+@pytest.mark.parametrize("executable", ["~nosuchuser/server", "/" + "a" * 300])
+def test_an_executable_that_cannot_be_looked_up_is_refused_by_its_field(
+    saved_model: Path, executable: str
+) -> None:
+    report = run(saved_model, executable=executable)
+    assert report.reason.startswith("ServingSpec.local_process.executable: ")
 
 
 def test_children_of_the_server_end_with_it(

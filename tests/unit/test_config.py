@@ -172,7 +172,7 @@ def test_refuses_a_negative_number_of_examples(query: bool) -> None:
     field=st.sampled_from([field for field, _, _ in LIMITS]), value=st.integers(-(2**31), 2**31 - 1)
 )
 def test_every_limit_is_either_refused_by_name_or_positive(field: str, value: int) -> None:
-    if value < 0:
+    if value < 0 or value > 1e6:
         assert refusal(None, {field: value}).startswith(f"ValidationSpec.{field}:")
     else:
         assert min(dataclasses.astuple(parse(None, {field: value}).limits)) > 0
@@ -184,7 +184,14 @@ def test_every_limit_is_either_refused_by_name_or_positive(field: str, value: in
         ({}, "ServingSpec"),
         (serving(local_process=None), "ServingSpec"),
         (serving(tensorflow_serving=None), "ServingSpec"),
-        (serving(local_process=None, local_docker={}), "ServingSpec.local_docker"),
+        (
+            serving(local_process=None, local_docker={}),
+            "ServingSpec.tensorflow_serving",
+        ),
+        (
+            serving(local_process=None, local_docker={"cpus": -1}),
+            "ServingSpec.local_docker.cpus",
+        ),
         (serving(local_process=None, kubernetes={}), "ServingSpec.kubernetes"),
         (serving(local_process=None, custom_platform={}), "ServingSpec.custom_platform.name"),
         (with_server(tags=[""]), f"{SERVING}.tags"),
@@ -316,7 +323,7 @@ def test_takes_flags_that_only_look_reserved(argument: str) -> None:
 
 
 def test_the_local_process_platform_uses_no_image() -> None:
-    parsed = parse(with_server(image_name="mine", tags=["1", "2"], digests=["sha256:0"]))
+    parsed = parse(with_server(image_name="mine", tags=["1", "2"], digests=["sha256:" + 64 * "0"]))
     assert parsed.serving.images == ()
 
 

@@ -56,7 +56,7 @@ def test_takes_the_first_records_in_the_order_of_the_shards(
         name = f"data_tfrecord-{number:05d}-of-{len(shards):05d}{ending}"
         write_shard(tmp_path / "Split-train", name, records)
     assert take_records(files, examples(tmp_path, "train"), "train", count) == Records(
-        "train", tuple(taken), count
+        "train", tuple(taken)
     )
 
 
@@ -70,7 +70,7 @@ def test_takes_from_the_split_that_is_named_or_the_first(
     write_shard(tmp_path / "Split-eval", "data.gz", [b"e"])
     write_shard(tmp_path / "Split-train", "data.gz", [b"t"])
     records = take_records(files, examples(tmp_path, "train", "eval"), asked, 1)
-    assert records == Records(split_name, (value,), 1)
+    assert records == Records(split_name, (value,))
 
 
 def test_opens_no_shard_that_it_does_not_need(files: Any, tmp_path: Path) -> None:

@@ -42,9 +42,7 @@ def build(
     records: Sequence[bytes],
     payload_format: str = TF_EXAMPLE_FORMAT,
 ) -> list[Request]:
-    return build_requests(
-        "ranker", signatures, Records("train", tuple(records), len(records)), payload_format
-    )
+    return build_requests("ranker", signatures, Records("train", tuple(records)), payload_format)
 
 
 def failure(*arguments: Any) -> FaultError:

@@ -152,18 +152,18 @@ def test_messages_and_json_of_tfx_read_the_same_here(theirs: Any) -> None:
 
 
 def _declarations() -> dict[str, bool]:
-    """Every message and field of the source to whether a comment stands above it, or its oneof."""
+    """What the source declares to whether a comment stands above it, or its oneof."""
     commented: dict[str, bool] = {}
     scope: list[tuple[str, bool]] = []
     comment = False
     for line in map(str.strip, SOURCE.read_text().splitlines()):
-        opening = re.match(r"(message|oneof) (\w+) \{", line)
-        field = re.match(r"(?:repeated |optional )?[\w.<>, ]+ (\w+) = \d+", line)
+        opening = re.match(r"(message|oneof|enum) (\w+) \{", line)
+        field = re.match(r"(?:(?:repeated |optional )?[\w.<>, ]+ )?(\w+) = \d+", line)
         path = [name for name, _ in scope if name]
         if line.startswith("//"):
             comment = True
             continue
-        if opening is not None and opening[1] == "message":
+        if opening is not None and opening[1] != "oneof":
             commented[".".join([*path, opening[2]])] = comment
             scope.append((opening[2], False))
         elif opening is not None:
@@ -178,7 +178,14 @@ def _declarations() -> dict[str, bool]:
 
 def test_every_message_and_field_of_the_source_has_a_comment() -> None:
     declared = _declarations()
-    assert set(declared) == set(OURS) | {
+    fields = {
         f"{message.name}.{field.name}" for message in OURS.values() for field in message.fields
     }
+    enums = {
+        f"{message.name}.{enum.name}": enum
+        for message in OURS.values()
+        for enum in message.enum_types
+    }
+    values = {f"{name}.{value.name}" for name, enum in enums.items() for value in enum.values}
+    assert set(declared) == set(OURS) | fields | set(enums) | values
     assert [name for name, commented in declared.items() if not commented] == []

@@ -208,12 +208,12 @@ def test_a_folder_without_one_is_the_models_fault(
 def test_a_model_file_that_cannot_be_read_is_the_storages_fault(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").mkdir()
     error = failure(tmp_path)
-    assert (error.fault.category, error.fault.blame) == ("storage_failed", Blame.INFRASTRUCTURE)
-    assert error.fault.transient
+    assert (error.fault.category, error.fault.blame) == ("storage_denied", Blame.INFRASTRUCTURE)
+    assert not error.fault.transient
 
 
 def test_a_file_system_that_is_not_known_is_the_storages_fault() -> None:
     with pytest.raises(FaultError) as caught:
         read_signatures(Gfile(), "nosuchscheme://bucket/model", ["serve"], ["serving_default"])
-    assert caught.value.fault.category == "storage_failed"
+    assert caught.value.fault.category == "storage_denied"
     assert "nosuchscheme://bucket/model" in caught.value.fault.summary

@@ -94,7 +94,7 @@ def test_what_says_where_to_listen_and_what_to_serve_cannot_be_overridden() -> N
 
 @pytest.mark.parametrize(
     ("image", "name"),
-    [(None, "tensorflow_model_server"), ("mine:2.16.1", "mine:2.16.1"), ("m@sha256:0",) * 2],
+    [(None, "TensorFlow Serving"), ("mine:2.16.1", "mine:2.16.1"), ("m@sha256:0",) * 2],
 )
 def test_is_called_by_its_image_or_program(image: str | None, name: str) -> None:
     assert TensorFlowServing("m", image=image).name == name

@@ -150,7 +150,7 @@ def test_a_bad_value_is_told_rather_than_the_usage() -> None:
     ],
 )
 def test_finds_that_the_server_waits_for_a_model(line: str, found: bool) -> None:
-    said = serving_log.find_model_not_found(f"{AT}I before\n{AT}E {line}\n{AT}I after\n")
+    said = serving_log.find_model_not_found(f"{AT}I before\n{AT}E {line}\n{AT}I after\n", "m")
     assert (said is not None) == found
     if said is not None:
         assert line.endswith(said)
@@ -238,7 +238,7 @@ def test_last_line(log: str, line: str) -> None:
 def test_reads_any_text(log: str) -> None:
     serving_log.find_load_error(log)
     serving_log.find_bad_flag(log)
-    serving_log.find_model_not_found(log)
+    serving_log.find_model_not_found(log, "m")
     serving_log.find_notes(log)
     assert "\n" not in serving_log.last_line(log)
 

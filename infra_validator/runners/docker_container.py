@@ -1,0 +1,158 @@
+"""What the Docker engine is asked to run. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import stat
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from infra_validator.docker_config import CONFIG_FOLDER, MODEL_BASE, DockerSettings, Mount
+from infra_validator.servers.base import ServingBinary
+
+_NOBODY = 65534
+NOBODY = f"{_NOBODY}:{_NOBODY}"
+
+_PIDS = 512
+_PIDS_PER_CPU = 64
+_LOG_BYTES = "64m"
+
+
+@dataclasses.dataclass(frozen=True)
+class FileMode:
+    """Owner and mode of a file or folder, as os.stat tells them."""
+
+    uid: int
+    gid: int
+    mode: int
+
+
+def choose_reader(modes: Iterable[FileMode]) -> str | None:
+    """Who can read the model, and so who the server runs as.
+
+    Args:
+        modes: of all files and folders of the model.
+
+    Returns:
+        "uid:gid": nobody, where everybody may read all of it, else an owner who
+        may. None where no one user may.
+    """
+    modes = list(modes)
+    owners = sorted({(mode.uid, mode.gid) for mode in modes})
+    for uid, gid in [(_NOBODY, _NOBODY), *owners]:
+        if all(_may_be_read_by(uid, gid, mode) for mode in modes):
+            return f"{uid}:{gid}"
+    return None
+
+
+def _may_be_read_by(uid: int, gid: int, mode: FileMode) -> bool:
+    if mode.uid == uid:
+        return _may_read(mode.mode, stat.S_IRUSR, stat.S_IXUSR)
+    if mode.gid == gid:
+        return _may_read(mode.mode, stat.S_IRGRP, stat.S_IXGRP)
+    return _may_read(mode.mode, stat.S_IROTH, stat.S_IXOTH)
+
+
+def _may_read(mode: int, read: int, search: int) -> bool:
+    needed = read | search if stat.S_ISDIR(mode) else read
+    return mode & needed == needed
+
+
+def container_config(
+    settings: DockerSettings,
+    binary: ServingBinary,
+    *,
+    model: str | None,
+    user: str,
+    labels: Mapping[str, str],
+    processors: int,
+    publish_at: str,
+) -> dict[str, Any]:
+    """The body of the engine's POST /containers/create.
+
+    Args:
+        settings: the platform's configuration.
+        binary: the server.
+        model: path of the model on the engine's host, to mount; None where it is
+            copied into a volume.
+        user: who the server runs as.
+        labels: by which the container is found again.
+        processors: how many the engine has.
+        publish_at: address on which the port is published.
+    """
+    place = f"{MODEL_BASE}/{binary.model_layout()}"
+    volumes = [_volume(CONFIG_FOLDER)] if binary.config_files else []
+    if model is None:
+        volumes.append(_volume(MODEL_BASE))
+    else:
+        volumes.append(_mount(Mount(model, place, writable=False)))
+    port = f"{binary.container_port}/tcp"
+    config_files = {flag: f"{CONFIG_FOLDER}/{flag}" for flag in binary.config_files}
+    return {
+        "Image": binary.image,
+        "Cmd": binary.container_arguments(config_files),
+        "Env": [
+            f"{name}={value}" for name, value in binary.container_environment(MODEL_BASE).items()
+        ],
+        "User": settings.user or user,
+        "Labels": dict(labels),
+        "ExposedPorts": {port: {}},
+        "HostConfig": {
+            # The exit code and the log must outlive the server.
+            "AutoRemove": False,
+            "Init": True,
+            "PortBindings": {port: [{"HostIp": publish_at, "HostPort": ""}]},
+            "Mounts": volumes + [_mount(mount) for mount in settings.mounts],
+            "ReadonlyRootfs": not settings.writable_root,
+            "Tmpfs": {"/tmp": ""},  # noqa: S108 - the container's own
+            "CapDrop": ["ALL"],
+            "CapAdd": list(settings.capabilities),
+            "SecurityOpt": [] if settings.allow_new_privileges else ["no-new-privileges"],
+            "PidsLimit": settings.pids_limit or _PIDS + _PIDS_PER_CPU * processors,
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": _LOG_BYTES}},
+            **_resources(settings),
+        },
+    }
+
+
+def _resources(settings: DockerSettings) -> dict[str, Any]:
+    resources: dict[str, Any] = {}
+    if settings.cpus:
+        resources["NanoCpus"] = int(settings.cpus * 1e9)
+    if settings.memory:
+        # No swap beyond it: production would have killed the server.
+        resources |= {"Memory": settings.memory, "MemorySwap": settings.memory}
+    if settings.shared_memory:
+        resources["ShmSize"] = settings.shared_memory
+    if settings.ulimits:
+        resources["Ulimits"] = [
+            {"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard}
+            for limit in settings.ulimits
+        ]
+    if settings.device_requests:
+        resources["DeviceRequests"] = [
+            {
+                "Driver": request.driver,
+                "Count": request.count,
+                "DeviceIDs": list(request.device_ids),
+                "Capabilities": [list(request.capabilities)],
+            }
+            for request in settings.device_requests
+        ]
+    if settings.network:
+        resources["NetworkMode"] = settings.network
+    return resources
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    return {
+        "Type": "bind" if mount.source.startswith("/") else "volume",
+        "Source": mount.source,
+        "Target": mount.target,
+        "ReadOnly": not mount.writable,
+    }
+
+
+def _volume(target: str) -> dict[str, Any]:
+    """An anonymous volume, which goes with its container."""
+    return {"Type": "volume", "Target": target}

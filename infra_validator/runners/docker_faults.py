@@ -1,0 +1,158 @@
+"""From what a Docker engine answers to a fault. Pure.
+
+The texts are moby's (20.10 to 28), a registry's, or Docker Desktop's; the tests
+give the source of each.
+"""
+
+from __future__ import annotations
+
+import re
+
+from infra_validator.faults import Evidence, Fault, Phase, fault
+from infra_validator.text import first_line
+
+_Table = tuple[tuple[re.Pattern[str], str, str], ...]
+
+
+def _table(*rows: tuple[str, str, str]) -> _Table:
+    return tuple(
+        (re.compile(pattern, re.IGNORECASE), category, summary)
+        for pattern, category, summary in rows
+    )
+
+
+_DOCKER = "ServingSpec.local_docker"
+
+# Looked for in this order; what is more special comes first.
+_PULLING: _Table = _table(
+    (
+        r"no such host|dial tcp|dial unix|timeout|connection refused",
+        "image_pull_failed",
+        "The image cannot be pulled",
+    ),
+    (
+        r"pull access denied|unauthorized|authentication required|no basic auth|denied: |"
+        r"access forbidden|http 403|403 forbidden|authorization token has expired",
+        "image_pull_denied",
+        "The registry refuses to give the image",
+    ),
+    (
+        r"no matching manifest for|does not match the specified platform",
+        "image_unusable",
+        "The image is not there for the platform asked for",
+    ),
+    (
+        r"manifest .*(?:not found|unknown)|repository .* not found|no such image|name unknown",
+        "image_not_found",
+        "The image does not exist",
+    ),
+)
+_STARTING: _Table = _table(
+    (
+        r"could not select device driver|nvidia-container-cli|no such device",
+        "device_unavailable",
+        f"{_DOCKER}.device_requests: the engine has no such device",
+    ),
+    (
+        r"bind source path does not exist",
+        "mount_source_missing",
+        f"{_DOCKER}.mounts: a source does not exist on the engine's host",
+    ),
+    (
+        r"mounts denied|is not shared from the host|filesharing|declined directory sharing|"
+        r"invalid mount config .* permission denied|error mounting .* permission denied",
+        "mount_denied",
+        "The Docker engine may not share the folder with containers",
+    ),
+    (
+        r"port is already allocated|address already in use",
+        "port_taken",
+        "The server's port was taken",
+    ),
+    (r"network .* not found", "configuration_invalid", f"{_DOCKER}.network: there is none such"),
+    (r"range of cpus", "configuration_invalid", f"{_DOCKER}.cpus: more than there are"),
+    (
+        r"unable to find (?:user|group)",
+        "configuration_invalid",
+        f"{_DOCKER}.user: the image has no such user or group",
+    ),
+    (r"unknown capability", "configuration_invalid", f"{_DOCKER}.capabilities: there is none such"),
+    (r"rlimit", "configuration_invalid", f"{_DOCKER}.ulimits: the limit cannot be set"),
+    (r"duplicate mount point", "configuration_invalid", f"{_DOCKER}.mounts: a target is taken"),
+    (r"no such image", "image_not_found", "The image does not exist"),
+    (
+        r"does not match the specified platform|exec format error|executable file not found|"
+        r"no such file or directory: unknown|exec: .* permission denied",
+        "image_unusable",
+        "The image cannot be run",
+    ),
+)
+
+
+def diagnose_engine_error(message: str, phase: Phase) -> Fault:
+    """What an engine means that refuses to do something.
+
+    Args:
+        message: its own words.
+        phase: what it was asked for.
+    """
+    if phase == Phase.IMAGE:
+        table = _PULLING
+        otherwise = ("image_pull_failed", "The image cannot be pulled")
+    else:
+        table = _STARTING
+        otherwise = ("platform_failed", "The Docker engine refuses to run the server")
+    known = ((category, summary) for pattern, category, summary in table if pattern.search(message))
+    category, summary = next(known, otherwise)
+    return fault(
+        category,
+        phase,
+        f"{summary}: {first_line(message)}",
+        detail=message,
+        evidence=Evidence(events=(first_line(message),)),
+    )
+
+
+def diagnose_no_engine(address: str, message: str) -> Fault:
+    """Why the engine cannot be reached at all.
+
+    Args:
+        address: where it was looked for.
+        message: what the client library says.
+    """
+    if "Permission denied" in message:
+        category, problem = "engine_access_denied", "may not be used by this user"
+    elif re.search(r"client version .* is too (?:new|old)|API versions below", message):
+        category, problem = "engine_api_mismatch", "does not speak the API version asked for"
+    else:
+        category, problem = "engine_unavailable", "cannot be reached"
+    return fault(
+        category, Phase.STAGE, f"The Docker engine at {address} {problem}.", detail=message
+    )
+
+
+def diagnose_engine_lost(phase: Phase, message: str) -> Fault:
+    """The engine was there, and is not any more."""
+    return fault("engine_lost", phase, "The Docker engine went away.", detail=message)
+
+
+def diagnose_memory(limit: int, phase: Phase, exit_code: int) -> Fault:
+    """The kernel killed the server for memory.
+
+    Args:
+        limit: the server's own limit in bytes, 0 for none.
+        phase: what it was doing.
+        exit_code: with which it ended.
+    """
+    evidence = Evidence(exit_code=exit_code, events=("OOMKilled",))
+    if limit:
+        return fault(
+            "memory_limit_exceeded",
+            phase,
+            f"The server needs more than the {limit / 1024**2:.0f} MiB of memory that "
+            "ServingSpec.local_docker.memory gives it.",
+            evidence=evidence,
+        )
+    return fault(
+        "out_of_memory", phase, "The server was killed for want of memory.", evidence=evidence
+    )

@@ -1,0 +1,239 @@
+"""The body of the engine's POST /containers/create, to the last key."""
+
+from __future__ import annotations
+
+import dataclasses
+import stat
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra_validator import docker_config
+from infra_validator.docker_config import DeviceRequest, DockerSettings, Mount, Ulimit
+from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.runners.docker_container import (
+    NOBODY,
+    FileMode,
+    choose_reader,
+    container_config,
+)
+from infra_validator.servers.tensorflow_serving import TensorFlowServing
+
+DEFAULTS = docker_config.parse(pb.LocalDockerConfig())
+BINARY = TensorFlowServing("ranker", image="mine:1", args=("--a=1",), env={"B": "2 3"})
+
+
+def configure(
+    settings: DockerSettings = DEFAULTS, binary: TensorFlowServing = BINARY, **given: Any
+) -> dict[str, Any]:
+    return container_config(
+        settings,
+        binary,
+        **{
+            "model": "/data/model",
+            "user": "7:8",
+            "labels": {"who": "me"},
+            "processors": 2,
+            "publish_at": "127.0.0.1",
+            **given,
+        },
+    )
+
+
+def with_settings(**fields: Any) -> DockerSettings:
+    return dataclasses.replace(DEFAULTS, **fields)
+
+
+AS_DEFAULT = {
+    "Image": "mine:1",
+    "Cmd": ["--max_num_load_retries=0", "--load_retry_interval_micros=0", "--a=1"],
+    "Env": ["B=2 3", "MODEL_NAME=ranker", "MODEL_BASE_PATH=/model"],
+    "User": "7:8",
+    "Labels": {"who": "me"},
+    "ExposedPorts": {"8500/tcp": {}},
+    "HostConfig": {
+        "AutoRemove": False,
+        "Init": True,
+        "PortBindings": {"8500/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]},
+        "Mounts": [
+            {
+                "Type": "bind",
+                "Source": "/data/model",
+                "Target": "/model/ranker/1",
+                "ReadOnly": True,
+            }
+        ],
+        "ReadonlyRootfs": True,
+        "Tmpfs": {"/tmp": ""},  # noqa: S108
+        "CapDrop": ["ALL"],
+        "CapAdd": [],
+        "SecurityOpt": ["no-new-privileges"],
+        "PidsLimit": 640,
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "64m"}},
+    },
+}
+
+
+def test_by_default_the_least_of_rights_and_nothing_else() -> None:
+    assert configure() == AS_DEFAULT
+
+
+def test_every_field_changes_what_it_says_and_nothing_else() -> None:
+    settings = with_settings(
+        cpus=1.5,
+        memory=512 * 1024**2,
+        shared_memory=1024,
+        ulimits=(Ulimit("nofile", 5, 9), Ulimit("memlock", -1, -1)),
+        device_requests=(DeviceRequest("nvidia", 0, ("0", "1"), ("gpu", "compute")),),
+        network="backend",
+        mounts=(Mount("/data", "/x", writable=True), Mount("a_volume", "/y", writable=False)),
+        user="root",
+        capabilities=("SYS_NICE",),
+        allow_new_privileges=True,
+        writable_root=True,
+        pids_limit=11,
+    )
+    expected = {**AS_DEFAULT, "User": "root"}
+    expected["HostConfig"] = {
+        **AS_DEFAULT["HostConfig"],  # type: ignore[dict-item]
+        "NanoCpus": 1_500_000_000,
+        "Memory": 512 * 1024**2,
+        "MemorySwap": 512 * 1024**2,
+        "ShmSize": 1024,
+        "Ulimits": [
+            {"Name": "nofile", "Soft": 5, "Hard": 9},
+            {"Name": "memlock", "Soft": -1, "Hard": -1},
+        ],
+        "DeviceRequests": [
+            {
+                "Driver": "nvidia",
+                "Count": 0,
+                "DeviceIDs": ["0", "1"],
+                "Capabilities": [["gpu", "compute"]],
+            }
+        ],
+        "NetworkMode": "backend",
+        "Mounts": [
+            *AS_DEFAULT["HostConfig"]["Mounts"],  # type: ignore[index]
+            {"Type": "bind", "Source": "/data", "Target": "/x", "ReadOnly": False},
+            {"Type": "volume", "Source": "a_volume", "Target": "/y", "ReadOnly": True},
+        ],
+        "CapAdd": ["SYS_NICE"],
+        "SecurityOpt": [],
+        "ReadonlyRootfs": False,
+        "PidsLimit": 11,
+    }
+    assert configure(settings) == expected
+
+
+def test_what_is_copied_lies_in_volumes_that_go_with_the_container() -> None:
+    binary = dataclasses.replace(BINARY, config_files={"b_file": b"x", "a_file": b"y"})
+    found = configure(binary=binary, model=None)
+    assert found["HostConfig"]["Mounts"] == [
+        {"Type": "volume", "Target": "/infra-validator"},
+        {"Type": "volume", "Target": "/model"},
+    ]
+    assert found["Cmd"][2:] == [
+        "--b_file=/infra-validator/b_file",
+        "--a_file=/infra-validator/a_file",
+        "--a=1",
+    ]
+
+
+@pytest.mark.parametrize(("processors", "limit"), [(1, 576), (2, 640), (64, 4608), (256, 16896)])
+def test_many_processors_need_many_threads(processors: int, limit: int) -> None:
+    assert configure(processors=processors)["HostConfig"]["PidsLimit"] == limit
+
+
+def test_the_port_is_published_where_it_is_told() -> None:
+    bindings = configure(publish_at="")["HostConfig"]["PortBindings"]
+    assert bindings == {"8500/tcp": [{"HostIp": "", "HostPort": ""}]}
+
+
+def test_the_users_variable_does_not_hide_where_the_model_is() -> None:
+    binary = dataclasses.replace(BINARY, env={"MODEL_NAME": "other"})
+    assert "MODEL_NAME=ranker" in configure(binary=binary)["Env"]
+    assert "MODEL_NAME=other" not in configure(binary=binary)["Env"]
+
+
+def folder(mode: int, uid: int = 0, gid: int = 0) -> FileMode:
+    return FileMode(uid, gid, stat.S_IFDIR | mode)
+
+
+def file(mode: int, uid: int = 0, gid: int = 0) -> FileMode:
+    return FileMode(uid, gid, stat.S_IFREG | mode)
+
+
+@pytest.mark.parametrize(
+    ("modes", "user"),
+    [
+        ([], NOBODY),
+        ([folder(0o755), file(0o644)], NOBODY),
+        ([folder(0o755, 5, 6), file(0o444, 7, 8)], NOBODY),
+        ([folder(0o700, 5, 6), file(0o600, 5, 6)], "5:6"),  # umask 077
+        ([folder(0o750, 5, 6), file(0o640, 5, 6)], "5:6"),  # umask 027
+        ([folder(0o755, 5, 6), file(0o600, 5, 6)], "5:6"),
+        ([folder(0o754, 5, 6), file(0o644, 5, 6)], "5:6"),  # no one else may search it
+        ([folder(0o751, 5, 6), file(0o644, 5, 6)], "5:6"),  # no one else may list it
+        ([folder(0o700), file(0o600)], "0:0"),
+        ([folder(0o700, 5, 6), file(0o600, 7, 8)], None),
+        ([folder(0o750, 5, 6), file(0o640, 7, 6)], "5:6"),  # by the group
+        ([folder(0o755, 5, 6), file(0o600, 7, 8)], "7:8"),
+        ([folder(0o300, 5, 6)], None),
+        ([folder(0o500, 5, 6), file(0o200, 5, 6)], None),
+        # The class that fits first decides, even where a later one would allow it.
+        ([folder(0o755, 5, 6), file(0o044, 5, 6), file(0o600, 5, 6)], None),
+    ],
+)
+def test_the_server_runs_as_somebody_who_may_read_the_model(
+    modes: list[FileMode], user: str | None
+) -> None:
+    assert choose_reader(modes) == user
+
+
+@pytest.mark.parametrize(
+    "modes",
+    [
+        [folder(0o755), file(0o604, 0, 65534)],  # its group may not
+        [folder(0o755), file(0o044, 65534, 65534)],  # it may not itself
+    ],
+)
+def test_nobody_is_not_chosen_where_a_class_of_its_own_may_not(modes: list[FileMode]) -> None:
+    assert choose_reader(modes) != NOBODY
+
+
+def may_read(user: str, mode: FileMode) -> bool:
+    """What the kernel decides (path_resolution(7)) for a user without capabilities."""
+    uid, gid = (int(part) for part in user.split(":"))
+    shift = 6 if uid == mode.uid else 3 if gid == mode.gid else 0
+    needed = 0o5 if stat.S_ISDIR(mode.mode) else 0o4
+    return (mode.mode >> shift) & needed == needed
+
+
+MODES = st.lists(
+    st.builds(
+        lambda uid, gid, mode, kind: FileMode(uid, gid, kind | mode),
+        st.sampled_from([0, 5, 7, 65534]),
+        st.sampled_from([0, 6, 8, 65534]),
+        st.sampled_from([0o777, 0o755, 0o750, 0o700, 0o644, 0o640, 0o604, 0o600, 0o044, 0]),
+        st.sampled_from([stat.S_IFDIR, stat.S_IFREG]),
+    ),
+    max_size=5,
+)
+
+
+@given(MODES)
+def test_whoever_is_chosen_may_read_all_of_it(modes: list[FileMode]) -> None:
+    user = choose_reader(modes)
+    if user is not None:
+        assert all(may_read(user, mode) for mode in modes)
+
+
+@given(MODES)
+def test_no_one_is_chosen_only_where_no_owner_may_read_all_of_it(modes: list[FileMode]) -> None:
+    modes = [dataclasses.replace(mode, gid=mode.uid) for mode in modes]
+    if choose_reader(modes) is None:
+        for owner in {f"{mode.uid}:{mode.gid}" for mode in modes}:
+            assert not all(may_read(owner, mode) for mode in modes)
