@@ -13,7 +13,9 @@ import traceback
 import warnings
 from pathlib import Path
 
-from serving import SERVING_SPECS
+from serving import DEFAULT_IMAGE, PLATFORMS, serving_binary, serving_spec
+
+from infra_validator import TensorFlowServing
 
 _HERE = Path(__file__).resolve().parent
 
@@ -44,7 +46,7 @@ def main() -> int:
         data=_HERE / "data",
         push_to=home / "pushed",
         trainer_module="broken_trainer" if args.broken else "trainer",
-        serving_spec=SERVING_SPECS[args.platform],
+        serving_spec=serving_spec(args.platform, args.image),
     )
     try:
         tfx.orchestration.LocalDagRunner().run(pipeline)
@@ -70,11 +72,25 @@ def _parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--platform",
-        choices=sorted(SERVING_SPECS),
+        choices=sorted(PLATFORMS),
         default="local_process",
         help="where the model is tried out",
     )
+    parser.add_argument(
+        "--image",
+        type=_image,
+        default=DEFAULT_IMAGE,
+        help="what serves on platforms that run images, as name:tag or name@digest "
+        "(default: %(default)s)",
+    )
     return parser.parse_args()
+
+
+def _image(text: str) -> TensorFlowServing:
+    try:
+        return serving_binary(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _silence_imports() -> None:

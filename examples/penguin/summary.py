@@ -128,6 +128,8 @@ def _facts(outcome: Outcome) -> Iterator[tuple[str, str]]:
     for binary in report["binaries"]:
         attempt = binary["attempts"][-1]
         yield "Served by", _describe_server(attempt["server"], report["platform"])
+        if "image_id" in attempt["server"]:
+            yield "Image", _describe_image(attempt["server"])
         yield "Requests", _describe_requests(attempt["requests"])
         yield "Phases", _describe_phases([*report["phases"], *attempt["phases"]])
     if not report["binaries"]:
@@ -147,6 +149,11 @@ def _describe_evaluation(outcome: Outcome) -> str:
 def _describe_server(server: Mapping[str, Any], platform: str) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in server["versions"].items())
     return f"{server['server']} ({versions or 'version unknown'}) on {platform}"
+
+
+def _describe_image(server: Mapping[str, Any]) -> str:
+    """What was run, beyond doubt; an image that was built here has no digest."""
+    return ", ".join([*server["image_digests"], f"id {server['image_id']}"])
 
 
 def _describe_requests(requests: list[Mapping[str, Any]]) -> str:

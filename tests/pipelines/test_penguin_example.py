@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,10 @@ _RUN = Path(__file__).parents[2] / "examples" / "penguin" / "run.py"
 _RUN_SECONDS = 240
 _PR_SET_CHILD_SUBREAPER = 36
 _COMPONENTS = ["CsvExampleGen", "Trainer", "Evaluator", "InfraValidator", "Pusher"]
+_SAME_MODEL = {
+    component: "COMPLETE" if component in {"InfraValidator", "Pusher"} else "CACHED"
+    for component in _COMPONENTS
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +88,22 @@ def healthy_again(healthy: Run, output: Path) -> Run:
 @pytest.fixture(scope="module")
 def broken(output: Path) -> Run:
     return _run(output, "penguin-broken", "--broken", "--platform", "local_process")
+
+
+@pytest.fixture(scope="module")
+def healthy_on_docker(
+    healthy: Run, model_server_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    output = _known_from(healthy, tmp_path_factory.mktemp("docker"))
+    return _run(output, "penguin", *_on_docker(model_server_image))
+
+
+@pytest.fixture(scope="module")
+def broken_on_docker(
+    broken: Run, model_server_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    output = _known_from(broken, tmp_path_factory.mktemp("docker"))
+    return _run(output, "penguin-broken", "--broken", *_on_docker(model_server_image))
 
 
 def test_a_healthy_model_is_blessed_and_pushed(healthy: Run) -> None:
@@ -175,9 +196,76 @@ def test_the_summary_of_a_broken_model(broken: Run) -> None:
     assert broken.fact("Pushed to") == "nowhere"
 
 
-@pytest.mark.parametrize("form", ["healthy", "healthy_again", "broken"])
+def test_a_healthy_model_is_blessed_and_pushed_on_docker(
+    healthy_on_docker: Run, model_server_image: str, docker_client: Any
+) -> None:
+    run = healthy_on_docker
+    assert run.code == 0, run.errors
+    assert run.states == _SAME_MODEL
+    assert run.headline() == "BLESSED, pushed"
+    [pushed] = (run.home / "pushed").iterdir()
+    assert (pushed / "saved_model.pb").is_file()
+    assert run.report()["platform"] == "local_docker"
+    assert run.fact("Served by").startswith(f"{model_server_image} (")
+    assert run.fact("Served by").endswith(" on local_docker")
+    assert f"id {docker_client.images.get(model_server_image).id}" in run.fact("Image")
+    assert run.fact("Requests").startswith("10 sent (Predict serving_default), 10 answered")
+
+
+def test_a_broken_model_is_neither_blessed_nor_pushed_on_docker(
+    broken: Run, broken_on_docker: Run
+) -> None:
+    run = broken_on_docker
+    assert run.code == 0, run.errors
+    assert run.states == _SAME_MODEL
+    assert run.headline() == "NOT BLESSED, not pushed"
+    assert run.fact("Reason") == broken.fact("Reason")
+    assert run.fact("What to do") == broken.fact("What to do")
+    assert not (run.home / "pushed").exists()
+
+
+@pytest.mark.parametrize("form", ["healthy_on_docker", "broken_on_docker"])
+def test_no_container_is_left_behind(
+    form: str, request: pytest.FixtureRequest, docker_client: Any
+) -> None:
+    [binary] = request.getfixturevalue(form).report()["binaries"]
+    names = [attempt["server"]["container"] for attempt in binary["attempts"]]
+    assert names
+    for name in names:
+        assert docker_client.containers.list(all=True, filters={"name": name}) == []
+
+
+@pytest.mark.parametrize("image", ["tensorflow/serving", "registry:5000/serving", ":tag"])
+def test_an_image_without_tag_and_digest_is_refused(tmp_path: Path, image: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(_RUN), "--output", str(tmp_path), "--image", image],
+        capture_output=True,
+        text=True,
+        timeout=_RUN_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"argument --image: {image!r} has neither a tag nor a digest" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "form", ["healthy", "healthy_again", "broken", "healthy_on_docker", "broken_on_docker"]
+)
 def test_nothing_is_left_behind(form: str, request: pytest.FixtureRequest) -> None:
     assert request.getfixturevalue(form).survivors == []
+
+
+def _known_from(run: Run, output: Path) -> Path:
+    """The output folder, with the cache of a run elsewhere, so that nothing is trained again."""
+    home = output / run.home.name
+    home.mkdir()
+    shutil.copy(run.home / "metadata.sqlite", home)
+    return output
+
+
+def _on_docker(image: str) -> list[str]:
+    return ["--platform", "local_docker", "--image", image]
 
 
 def _run(output: Path, name: str, *arguments: str) -> Run:
