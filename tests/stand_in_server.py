@@ -35,6 +35,7 @@ FAULTS = (
     "exit_on_request",
     "killed_on_request",
     "hang_on_request",
+    "memory_on_request",
     "refuse_request",
     "grandchildren",
 )
@@ -73,7 +74,8 @@ def main() -> None:
         print("Loading servable version {name: m version: 1}", flush=True)
     if fault in {"never_ready", "never_ready_after_loading_began"}:
         threading.Event().wait()
-    _serve(flags["grpc_socket_path"], fault)
+    socket = flags.get("grpc_socket_path")
+    _serve(f"unix:{socket}" if socket else f"0.0.0.0:{flags['port']}", fault)
 
 
 def _chosen_fault() -> str | None:
@@ -103,7 +105,7 @@ def _spawn_grandchildren() -> None:
         _trace(child.pid)
 
 
-def _serve(socket_path: str, fault: str | None) -> None:
+def _serve(address: str, fault: str | None) -> None:
     import grpc
 
     def status(request: bytes, context: grpc.ServicerContext) -> bytes:
@@ -115,7 +117,10 @@ def _serve(socket_path: str, fault: str | None) -> None:
         if fault == "killed_on_request":
             os.kill(os.getpid(), signal.SIGKILL)
         if fault == "hang_on_request":
+            print("hanging", flush=True)
             threading.Event().wait()
+        if fault == "memory_on_request":
+            bytearray(b"x" * 2**30)
         if fault == "refuse_request":
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Expects arg[0] to be float")
         return b""
@@ -136,7 +141,7 @@ def _serve(socket_path: str, fault: str | None) -> None:
         )
     server = grpc.server(futures.ThreadPoolExecutor(4))
     server.add_generic_rpc_handlers(tuple(services))
-    server.add_insecure_port(f"unix:{socket_path}")
+    server.add_insecure_port(address)
     server.start()
     server.wait_for_termination()
 

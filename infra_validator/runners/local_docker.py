@@ -200,9 +200,28 @@ class LocalDockerRunner:
             return b"".join(self._output).decode(errors="replace")
 
     def identity(self) -> Mapping[str, Any]:
-        """Image, digest, versions, engine, and how the model got in."""
+        """Image, digest, versions, engine, and how the model got in.
+
+        Asks the engine whether the container still runs: of its end the log
+        may tell late, and its address may be another's by then.
+        """
+        if self._exit is None and self._phase == Phase.LOAD and not self._stopped:
+            self._note_end()
         versions = self._identity.get("versions") or self._task.binary.read_version(self.logs())
         return {**self._identity, "versions": versions}
+
+    def _note_end(self) -> None:
+        import docker
+
+        try:
+            with self._engine.connect() as client:
+                state = client.api.inspect_container(self._name)["State"]
+        except (FaultError, docker.errors.DockerException, OSError) as error:
+            self._exit = Exit(_OUT_OF_MEMORY_EXIT, f"it cannot be found any more: {error}")
+            return
+        if not state.get("Running"):
+            code = int(state["ExitCode"])
+            self._exit = Exit(code, exit_reason(code))
 
     def stop(self) -> None:
         """Removes the container by force: its entry point passes no signal on."""

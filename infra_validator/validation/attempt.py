@@ -81,13 +81,15 @@ class Attempt:
                     self._ask(client, request)
             finally:
                 client.close()
+            identity = self._runner.identity()
+            self._check_still_running()
         except FaultError as error:
             found = error.fault
         finally:
             self._cancellation.unsubscribe(self._wake)
             self._timeline.enter(Phase.STOP)
             try:
-                identity = self._runner.identity()
+                identity = identity or self._runner.identity()
             finally:
                 self._runner.stop()
                 self._timeline.finish()
@@ -127,6 +129,14 @@ class Attempt:
                 client.close()
             raise
         return ready
+
+    def _check_still_running(self) -> None:
+        """A server that has ended cannot have answered; somebody else did, at its address."""
+        ended = self._runner.poll()
+        if ended is not None:
+            raise FaultError(
+                self._binary.diagnose_exit(ended.code, ended.reason, self._runner.logs())
+            )
 
     def _ask(self, client: Client, request: Request) -> None:
         call = client.send(request, self._limits.request)

@@ -17,6 +17,7 @@ from infra_validator.faults import FaultError, Phase
 from infra_validator.files import Gfile
 from infra_validator.model_source import ModelSource
 from infra_validator.runners.base import Exit, Platform, Runner, ServerTask
+from infra_validator.servers.base import ServingBinary
 from infra_validator.servers.tensorflow_serving import TensorFlowServing
 from infra_validator.waiting import Deadline, Wake
 from infra_validator.workspace import open_workspace
@@ -46,12 +47,17 @@ class PlatformConformance(abc.ABC):
         return Wake()
 
     @pytest.fixture
-    def task(self, saved_model: Path, wake: Wake) -> Iterator[ServerTask]:
+    def binary(self) -> ServingBinary:
+        """The server; a platform that runs images gives one with an image."""
+        return TensorFlowServing(model_name="a model")
+
+    @pytest.fixture
+    def task(self, binary: ServingBinary, saved_model: Path, wake: Wake) -> Iterator[ServerTask]:
         with open_workspace() as workspace:
             workdir = workspace / "0-1"
             workdir.mkdir()
             yield ServerTask(
-                binary=TensorFlowServing(model_name="a model"),
+                binary=binary,
                 model=ModelSource(str(saved_model), Gfile(), workspace, lambda: None),
                 workdir=workdir,
                 wake=wake,
