@@ -11,7 +11,7 @@ from infra_validator.clients.base import Client
 from infra_validator.faults import Fault, FaultError, Phase, fault
 from infra_validator.report import AttemptReport, RequestReport
 from infra_validator.requests.request import Request
-from infra_validator.runners.base import Exit, Runner
+from infra_validator.runners.base import Runner
 from infra_validator.servers.base import ServingBinary
 from infra_validator.validation.timeline import Timeline
 from infra_validator.waiting import Cancellation, Deadline, Wake
@@ -133,6 +133,9 @@ class Attempt:
     def _check_still_running(self) -> None:
         """A server that has ended cannot have answered; somebody else did, at its address."""
         ended = self._runner.poll()
+        known = self._diagnose_platform()
+        if known is not None:
+            raise FaultError(known)
         if ended is not None:
             raise FaultError(
                 self._binary.diagnose_exit(ended.code, ended.reason, self._runner.logs())
@@ -190,10 +193,10 @@ class Attempt:
         return Deadline.after(seconds - self._timeline.elapsed())
 
     def _diagnose_loading(self) -> Fault | None:
-        known = self._runner.diagnose()
+        ended = self._runner.poll()
+        known = self._runner.diagnose()  # after the end, for which it may tell a reason
         if known is not None:
             return known
-        ended = self._runner.poll()
         if ended is not None:
             return self._binary.diagnose_exit(ended.code, ended.reason, self._runner.logs())
         return self._binary.read_log(self._runner.logs()).fatal
@@ -211,25 +214,29 @@ class Attempt:
 
     def _diagnose_exit_while_asking(self, request: Request) -> Fault | None:
         ended = self._runner.poll()
-        return None if ended is None else self._crashed(ended, request)
+        known = self._diagnose_platform()  # after the end, for which it may tell a reason
+        if known is not None or ended is None:
+            return known
+        return self._binary.diagnose_crash(
+            ended.code, ended.reason, self._runner.logs(), f"request {request.number}"
+        )
+
+    def _diagnose_platform(self) -> Fault | None:
+        """What the platform says is wrong; of asking it knows nothing, so the phase is ours."""
+        known = self._runner.diagnose()
+        if known is None or self._timeline.current != Phase.QUERY:
+            return known
+        return dataclasses.replace(known, phase=Phase.QUERY)
 
     def _await_exit(self, request: Request) -> None:
         """Raises the server's end as the fault, if that is why the connection broke."""
         limit = Deadline.after(_EXIT_KNOWN_SECONDS)
         while not limit.expired():
             self._cancellation.check()
-            ended = self._runner.poll()
-            if ended is not None:
-                raise FaultError(self._crashed(ended, request))
+            found = self._diagnose_exit_while_asking(request)
+            if found is not None:
+                raise FaultError(found)
             self._wake.wait(limit.remaining())
-
-    def _crashed(self, ended: Exit, request: Request) -> Fault:
-        known = self._runner.diagnose()
-        if known is not None:
-            return known
-        return self._binary.diagnose_crash(
-            ended.code, ended.reason, self._runner.logs(), f"request {request.number}"
-        )
 
     def _note_warm_up(self) -> None:
         """The server warms up while it loads; its log tells afterwards how long it took."""
