@@ -18,7 +18,7 @@ MODEL_BASE = "/model"
 CONFIG_FOLDER = "/infra-validator"
 """Where configuration files are in the container."""
 
-TAKEN_PLACES = frozenset({MODEL_BASE, CONFIG_FOLDER, "/tmp"})  # noqa: S108 - in the container
+TAKEN_PLACES = frozenset({MODEL_BASE, CONFIG_FOLDER})
 """What the platform itself mounts something at."""
 
 DEFAULT_CLIENT_TIMEOUT_SECONDS = 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from infra_validator.faults import Fault, Phase
 from infra_validator.model_source import ModelSource
@@ -94,3 +94,27 @@ class Platform(Protocol):
 
     def create_runner(self, task: ServerTask) -> Runner:
         """A runner that has not started yet."""
+
+
+@runtime_checkable
+class TellsProgress(Protocol):
+    """A runner that can also say how far it has got, for people who wait."""
+
+    def progress(self) -> str | None:
+        """What is being done, such as "pulling a:1: 3 of 7 layers", or None for nothing to tell."""
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """A platform that wants to be told that nothing more is asked of it."""
+
+    def close(self) -> None:
+        """Releases what could not be released before; may take a while, and does not raise.
+
+        Called in any ending, after every runner was stopped.
+        """
+
+
+def progress_of(runner: Runner) -> str | None:
+    """How far a runner has got, if it can say."""
+    return runner.progress() if isinstance(runner, TellsProgress) else None

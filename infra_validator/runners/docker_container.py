@@ -16,6 +16,7 @@ NOBODY = f"{_NOBODY}:{_NOBODY}"
 _PIDS = 512
 _PIDS_PER_CPU = 64
 _LOG_BYTES = "64m"
+_TEMPORARY = "/tmp"  # noqa: S108 - the container's own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,7 @@ def container_config(
     labels: Mapping[str, str],
     processors: int,
     publish_at: str,
+    init: bool,
 ) -> dict[str, Any]:
     """The body of the engine's POST /containers/create.
 
@@ -79,6 +81,7 @@ def container_config(
         labels: by which the container is found again.
         processors: how many the engine has.
         publish_at: address on which the port is published.
+        init: whether the engine has an init to put before the server.
     """
     place = f"{MODEL_BASE}/{binary.model_layout()}"
     volumes = [_volume(CONFIG_FOLDER)] if binary.config_files else []
@@ -100,11 +103,13 @@ def container_config(
         "HostConfig": {
             # The exit code and the log must outlive the server.
             "AutoRemove": False,
-            "Init": True,
+            "Init": init,
             "PortBindings": {port: [{"HostIp": publish_at, "HostPort": ""}]},
             "Mounts": volumes + [_mount(mount) for mount in settings.mounts],
             "ReadonlyRootfs": not settings.writable_root,
-            "Tmpfs": {"/tmp": ""},  # noqa: S108 - the container's own
+            "Tmpfs": {}
+            if any(mount.target == _TEMPORARY for mount in settings.mounts)
+            else {_TEMPORARY: ""},
             "CapDrop": ["ALL"],
             "CapAdd": list(settings.capabilities),
             "SecurityOpt": [] if settings.allow_new_privileges else ["no-new-privileges"],
@@ -113,6 +118,27 @@ def container_config(
             **_resources(settings),
         },
     }
+
+
+def find_endpoint(
+    network: Mapping[str, Any], container_port: int, *, host: str, prefer_own_address: bool
+) -> str | None:
+    """Where a container's port is reached, or None if it has neither address nor published port.
+
+    Args:
+        network: the container's NetworkSettings, as the engine tells them.
+        container_port: the port on which the server listens.
+        host: where published ports are reached.
+        prefer_own_address: whether the container's own address is the better way.
+    """
+    addresses = [
+        entry["IPAddress"] for entry in network["Networks"].values() if entry.get("IPAddress")
+    ]
+    published = (network.get("Ports") or {}).get(f"{container_port}/tcp")
+    # Not every network publishes ports.
+    if addresses and (prefer_own_address or not published):
+        return f"{addresses[0]}:{container_port}"
+    return f"{host}:{published[0]['HostPort']}" if published else None
 
 
 def _resources(settings: DockerSettings) -> dict[str, Any]:

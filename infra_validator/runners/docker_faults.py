@@ -11,6 +11,10 @@ import re
 from infra_validator.faults import Evidence, Fault, Phase, fault
 from infra_validator.text import first_line
 
+# tini, which engines carry as docker-init, when it cannot run a program (src/tini.c).
+_INIT_FAILED = re.compile(r"^\[FATAL tini[^\]]*\] (.*)$", re.MULTILINE)
+_CANNOT_RUN_EXITS = frozenset({126, 127})
+
 _Table = tuple[tuple[re.Pattern[str], str, str], ...]
 
 
@@ -120,7 +124,8 @@ def diagnose_no_engine(address: str, message: str) -> Fault:
         address: where it was looked for.
         message: what the client library says.
     """
-    if "Permission denied" in message:
+    # ssh names the ways that it tried: "me@there: Permission denied (publickey)."
+    if "Permission denied" in message and "Permission denied (" not in message:
         category, problem = "engine_access_denied", "may not be used by this user"
     elif re.search(r"client version .* is too (?:new|old)|API versions below", message):
         category, problem = "engine_api_mismatch", "does not speak the API version asked for"
@@ -128,6 +133,49 @@ def diagnose_no_engine(address: str, message: str) -> Fault:
         category, problem = "engine_unavailable", "cannot be reached"
     return fault(
         category, Phase.STAGE, f"The Docker engine at {address} {problem}.", detail=message
+    )
+
+
+def diagnose_engine_settings(summary: str, hint: str) -> Fault:
+    """What says where the engine is cannot be used."""
+    return fault("engine_unavailable", Phase.STAGE, summary, hint=hint)
+
+
+def diagnose_old_api(phase: Phase, message: str) -> Fault:
+    """The engine's API is older than what is asked of it."""
+    return fault(
+        "engine_api_mismatch",
+        phase,
+        f"The Docker engine's API is too old for what is asked of it: {first_line(message)}",
+        hint="Upgrade the engine, or leave ServingSpec.local_docker.platform unset.",
+    )
+
+
+def diagnose_init(exit_code: int, log: str) -> Fault | None:
+    """Whether the engine's init could not run the image's entry point.
+
+    Args:
+        exit_code: the container's.
+        log: its output.
+    """
+    found = _INIT_FAILED.search(log) if exit_code in _CANNOT_RUN_EXITS else None
+    if found is None:
+        return None
+    return fault(
+        "image_unusable",
+        Phase.START,
+        f"The image's entry point cannot be run: {first_line(found[1])}",
+        detail=first_line(found[0]),
+        evidence=Evidence(exit_code=exit_code, log_line=first_line(found[0])),
+    )
+
+
+def diagnose_missing_source(index: int, source: str) -> Fault:
+    """A source of `mounts` that is not there."""
+    return fault(
+        "mount_source_missing",
+        Phase.STAGE,
+        f"{_DOCKER}.mounts[{index}].source: {source} does not exist on the engine's host.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,9 @@ _GRACE_SECONDS = 3600.0
 @dataclasses.dataclass(frozen=True)
 class Owner:
     """A process, told apart from all others that ever were.
+
+    Only Linux tells all of it. Of a process elsewhere, boot and namespace stay
+    empty, and whether it is gone is told by the expiry alone.
 
     Attributes:
         host: name of its host, for people.
@@ -37,10 +41,14 @@ class Owner:
     @classmethod
     def this_process(cls) -> Owner:
         """The process that asks."""
+        boot, namespace = "", ""
+        if sys.platform == "linux":
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no file is named so
         return cls(
             host=platform.node(),
-            boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-            namespace=os.readlink("/proc/self/ns/pid"),  # noqa: PTH115 - no file is named so
+            boot=boot,
+            namespace=namespace,
             pid=os.getpid(),
             started=_started("self") or 0,
         )
@@ -73,9 +81,12 @@ class Owner:
         """
         if labels.get(MANAGED_LABEL) != "true":
             return False
-        same_boot = labels.get(f"{_PREFIX}boot") == self.boot
+        boot = labels.get(f"{_PREFIX}boot")
+        both_known = bool(boot and self.boot)
+        same_boot = both_known and boot == self.boot
         # A socket may lead to an engine elsewhere, so the host's name has its say too.
-        if engine_is_local and not same_boot and labels.get(f"{_PREFIX}host") == self.host:
+        same_host = engine_is_local and labels.get(f"{_PREFIX}host") == self.host
+        if both_known and not same_boot and same_host:
             return True
         pid = labels.get(f"{_PREFIX}pid", "")
         if same_boot and labels.get(f"{_PREFIX}namespace") == self.namespace and pid.isdigit():

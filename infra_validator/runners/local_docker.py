@@ -2,61 +2,38 @@
 
 from __future__ import annotations
 
-import collections
-import contextlib
-import datetime
-import functools
 import logging
-import os
-import re
+import platform as this_platform
 import threading
-import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from infra_validator.docker_config import (
-    CONFIG_FOLDER,
-    MODEL_BASE,
-    Delivery,
-    DockerSettings,
-    PullPolicy,
-)
+from infra_validator.docker_config import DockerSettings
 from infra_validator.faults import Fault, FaultError, Phase, fault
 from infra_validator.files import storage_fault
 from infra_validator.model_source import ModelSource
 from infra_validator.runners import docker_faults
 from infra_validator.runners.base import Exit, ServerTask
-from infra_validator.runners.docker_archive import (
-    is_self_contained,
-    modes_of,
-    pack_files,
-    stream_folder,
-)
-from infra_validator.runners.docker_container import (
-    NOBODY,
-    choose_reader,
-    container_config,
-)
-from infra_validator.runners.docker_owner import MANAGED_LABEL, Owner
+from infra_validator.runners.docker_container import find_endpoint
+from infra_validator.runners.docker_creation import ContainerMaker, Gate
+from infra_validator.runners.docker_engine import LOOPBACK, Engine
+from infra_validator.runners.docker_follow import Output, OutputFollower, ask_version
+from infra_validator.runners.docker_images import ImageProvider, describe_image
+from infra_validator.runners.docker_removal import Removal, sweep
 from infra_validator.runners.exits import exit_reason
-from infra_validator.saved_model.reader import MODEL_FILES
 from infra_validator.servers.base import ServingBinary
-from infra_validator.text import first_line
 
 if TYPE_CHECKING:
     import docker
 
 _logger = logging.getLogger(__name__)
 
-_KEPT_OUTPUT_BYTES = 1024 * 1024
-_LOOPBACK = "127.0.0.1"
-_EXPIRES_SECONDS = 24 * 3600.0
 _START_SECONDS = 600.0
 _STOP_SECONDS = 10.0
-_OUT_OF_MEMORY_EXIT = 137
+_END_KNOWN_SECONDS = 2.0
+_KILLED_EXIT = 137
 
 
 class LocalDockerPlatform:
@@ -70,6 +47,8 @@ class LocalDockerPlatform:
         """
         self._settings = settings
         self._engine = Engine(settings)
+        self._removal = Removal(self._engine)
+        self._prepared = False
 
     @property
     def phase_limits(self) -> Mapping[Phase, float]:
@@ -81,83 +60,52 @@ class LocalDockerPlatform:
 
     def prepare(self, binary: ServingBinary, model: ModelSource) -> None:
         """Finds the engine, sweeps what dead validators left there, has the model at hand."""
-        with self._engine.connect() as client:
-            _sweep(client, self._engine.is_local)
+        if not self._prepared:  # all binaries share the engine
+            self._prepare_engine()
+            self._prepared = True
         model.local_path()
 
     def create_runner(self, task: ServerTask) -> LocalDockerRunner:
         """A runner that has not started yet."""
-        return LocalDockerRunner(self._engine, self._settings, task)
+        self._removal.retry()
+        return LocalDockerRunner(self._engine, self._settings, self._removal, task)
 
+    def close(self) -> None:
+        """Removes what could not be removed while the engine was away."""
+        self._removal.retry_for_a_while()
 
-class Engine:
-    """Where the engine is; found as Docker's own client finds it."""
-
-    def __init__(self, settings: DockerSettings) -> None:
-        self._settings = settings
-
-    @functools.cached_property
-    def _address(self) -> tuple[str, Any]:
-        """Address and TLS configuration: the field, DOCKER_HOST, then the current context."""
-        from docker.context import ContextAPI
-        from docker.utils import kwargs_from_env
-
-        if self._settings.base_url:
-            return self._settings.base_url, None
-        from_environment = kwargs_from_env()
-        if "base_url" in from_environment:
-            return from_environment["base_url"], from_environment.get("tls")
-        context = ContextAPI.get_current_context()
-        host = getattr(context, "Host", None) if context is not None else None
-        return host or "unix:///var/run/docker.sock", getattr(context, "TLSConfig", None)
-
-    @property
-    def address(self) -> str:
-        """The engine's address."""
-        return self._address[0]
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it is reached by a socket of this machine."""
-        return self.address.startswith(("unix:", "http+unix:", "npipe:", "/"))
-
-    @property
-    def host(self) -> str:
-        """Where ports that it publishes are reached, as far as its address tells."""
-        return _LOOPBACK if self.is_local else urlsplit(self.address).hostname or _LOOPBACK
-
-    @contextlib.contextmanager
-    def connect(self) -> Iterator[docker.DockerClient]:
-        """A client of its own, since clients are not made for several threads.
-
-        Raises:
-            FaultError: if the engine cannot be reached.
-        """
+    def _prepare_engine(self) -> None:
         import docker
 
-        address, tls = self._address
-        try:
-            client = docker.DockerClient(
-                base_url=address,
-                version=self._settings.api_version or "auto",
-                timeout=self._settings.timeout_seconds,
-                tls=tls or False,
-            )
-            client.version()
-        except (docker.errors.DockerException, OSError) as error:
-            raise FaultError(docker_faults.diagnose_no_engine(address, str(error))) from error
-        try:
-            yield client
-        finally:
-            client.close()
+        with self._engine.connect() as client:
+            try:
+                if self._engine.is_local and not _in_container():
+                    self._check_mounts(str(client.info().get("Name")))
+                sweep(client, engine_is_local=self._engine.is_local)
+            except (docker.errors.DockerException, OSError) as error:
+                raise FaultError(
+                    docker_faults.diagnose_engine_lost(Phase.STAGE, str(error))
+                ) from error
+        self._removal.retry()
+
+    def _check_mounts(self, engine_host: str) -> None:
+        """Refuses sources that are not there, where the engine's host is this one for sure."""
+        if engine_host != this_platform.node():
+            return
+        for index, mount in enumerate(self._settings.mounts):
+            if mount.source.startswith("/") and not _exists(Path(mount.source)):
+                raise FaultError(docker_faults.diagnose_missing_source(index, mount.source))
 
 
 class LocalDockerRunner:
-    """One container. A thread of its own brings it up and follows it."""
+    """One container. A thread of its own brings it up and waits for its end."""
 
-    def __init__(self, engine: Engine, settings: DockerSettings, task: ServerTask) -> None:
+    def __init__(
+        self, engine: Engine, settings: DockerSettings, removal: Removal, task: ServerTask
+    ) -> None:
         self._engine = engine
         self._settings = settings
+        self._removal = removal
         self._task = task
         # Named before it is created, so that it can be removed in any ending.
         self._name = f"infra-validator-{uuid.uuid4().hex[:12]}"
@@ -166,11 +114,10 @@ class LocalDockerRunner:
         self._exit: Exit | None = None
         self._fault: Fault | None = None
         self._identity: dict[str, Any] = {"server": task.binary.name, "container": self._name}
-        self._output: collections.deque[bytes] = collections.deque()
-        self._output_bytes = 0
-        self._lock = threading.Lock()
-        self._creating = threading.Lock()
-        self._stopped = False
+        self._printed_version: str | None = None
+        self._output = Output()
+        self._image = ImageProvider(str(task.binary.image), settings)
+        self._gate = Gate()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -196,44 +143,63 @@ class LocalDockerRunner:
 
     def logs(self) -> str:
         """Standard output and error of the container; the last MiB of it."""
-        with self._lock:
-            return b"".join(self._output).decode(errors="replace")
+        return self._output.content().decode(errors="replace")
+
+    def progress(self) -> str | None:
+        """How far a pull is."""
+        return self._image.progress
 
     def identity(self) -> Mapping[str, Any]:
         """Image, digest, versions, engine, and how the model got in.
 
-        Asks the engine whether the container still runs: of its end the log
-        may tell late, and its address may be another's by then.
+        Asks the engine whether the container still runs, whose address may be
+        another's by now.
         """
-        if self._exit is None and self._phase == Phase.LOAD and not self._stopped:
-            self._note_end()
-        versions = self._identity.get("versions") or self._task.binary.read_version(self.logs())
-        return {**self._identity, "versions": versions}
-
-    def _note_end(self) -> None:
-        import docker
-
-        try:
-            with self._engine.connect() as client:
-                state = client.api.inspect_container(self._name)["State"]
-        except (FaultError, docker.errors.DockerException, OSError) as error:
-            self._exit = Exit(_OUT_OF_MEMORY_EXIT, f"it cannot be found any more: {error}")
-            return
-        if not state.get("Running"):
-            code = int(state["ExitCode"])
-            self._exit = Exit(code, exit_reason(code))
+        if self._seems_to_run():
+            self._look_again()
+        return {**self._identity, "versions": self._versions()}
 
     def stop(self) -> None:
         """Removes the container by force: its entry point passes no signal on."""
-        with self._creating:
-            self._stopped = True
+        self._gate.close()
+        self._image.end()
         if self._thread is None:
             return
-        self._remove()
-        if self._phase != Phase.IMAGE:  # a pull ends by itself, and creates nothing any more
+        if self._gate.passed:
+            self._removal.remove(self._name)
+        if self._phase != Phase.IMAGE:  # a pull ends by itself, and nothing is created any more
             self._thread.join(_STOP_SECONDS)
-        if self._exit is None and self._phase == Phase.LOAD:
-            self._exit = Exit(_OUT_OF_MEMORY_EXIT, "removed")
+        if self._exit is None and self._gate.passed:
+            self._exit = Exit(_KILLED_EXIT, "removed")
+
+    def _seems_to_run(self) -> bool:
+        return self._phase == Phase.LOAD and self._exit is None and self._fault is None
+
+    def _versions(self) -> Mapping[str, str]:
+        """By the image's labels, else by what the server itself says."""
+        said = self._printed_version or self.logs()
+        return self._identity.get("versions") or self._task.binary.read_version(said)
+
+    def _look_again(self) -> None:
+        import docker
+
+        if self._gate.closed or self._thread is None:
+            return
+        try:
+            with self._engine.connect() as client:
+                running = client.api.inspect_container(self._name)["State"].get("Running")
+                if running and self._printed_version is None and not self._versions():
+                    program = self._task.binary.program
+                    self._printed_version = ask_version(client, self._name, program)
+        except docker.errors.NotFound:
+            running = False
+        except (FaultError, docker.errors.DockerException, OSError) as error:
+            self._fault = docker_faults.diagnose_engine_lost(self._phase, str(error))
+            return
+        if not running:
+            self._thread.join(_STOP_SECONDS)  # it hears of the end too, and learns all of it
+            if self._seems_to_run():
+                self._exit = Exit(_KILLED_EXIT, "it does not run any more")
 
     # What follows runs in the thread.
 
@@ -244,12 +210,17 @@ class LocalDockerRunner:
 
         try:
             with self._engine.connect() as client:
-                self._follow(client, self._create(client))
+                if self._have_image(client):
+                    self._create_and_follow(client)
         except FaultError as error:
             self._fault = error.fault
+            if error.fault.category == "engine_unavailable":  # it was there when all began
+                self._fault = docker_faults.diagnose_engine_lost(self._phase, error.fault.detail)
         except docker.errors.APIError as error:
             message = str(error.explanation or error)
             self._fault = docker_faults.diagnose_engine_error(message, self._phase)
+        except docker.errors.InvalidVersion as error:
+            self._fault = docker_faults.diagnose_old_api(self._phase, str(error))
         except (docker.errors.DockerException, urllib3.exceptions.HTTPError, OSError) as error:
             if isinstance(error, OSError) and error.filename is not None:  # no socket has one
                 summary = f"The model cannot be read: {self._task.model.uri}"
@@ -271,229 +242,90 @@ class LocalDockerRunner:
         self._phase = phase
         self._task.wake()
 
-    def _create(self, client: docker.DockerClient) -> Any:
-        self._have_image(client)
-        self._enter(Phase.START)
-        model = self._task.model.local_path()
-        container = None
-        if self._settings.delivery != Delivery.COPY:
-            container = self._create_with_mount(client, model)
-        if container is None:
-            container = self._create_with_copy(client, model)
-        if self._task.binary.config_files:
-            container.put_archive(CONFIG_FOLDER, pack_files(self._task.binary.config_files))
-        return container
-
-    def _have_image(self, client: docker.DockerClient) -> None:
-        import docker
-
-        policy, image = self._settings.pull_policy, str(self._task.binary.image)
-        if policy != PullPolicy.ALWAYS:
-            try:
-                self._note_image(client.images.get(image))
-                return
-            except docker.errors.ImageNotFound as error:
-                if policy == PullPolicy.NEVER:
-                    raise FaultError(
-                        fault(
-                            "image_not_found",
-                            Phase.IMAGE,
-                            f"The engine does not have the image {image}, and "
-                            "ServingSpec.local_docker.pull_policy says NEVER.",
-                            detail=str(error.explanation),
-                        )
-                    ) from error
-        self._enter(Phase.IMAGE)
-        name, separator, version = image.partition("@")
-        if not separator:
-            name, _, version = image.rpartition(":")
-        for message in client.api.pull(
-            name, tag=version, stream=True, decode=True, platform=self._settings.platform
-        ):
-            if self._stopped:
-                return
-            if "error" in message:
-                raise FaultError(
-                    docker_faults.diagnose_engine_error(str(message["error"]), Phase.IMAGE)
-                )
-        self._note_image(client.images.get(image))
-
-    def _note_image(self, image: Any) -> None:
-        labels = image.labels or {}
-        versions = {
-            key: value
-            for key, value in labels.items()
-            if key.startswith("tensorflow_serving_") and value
-        }
-        self._identity |= {
-            "image_id": image.id,
-            "image_digests": list(image.attrs.get("RepoDigests") or []),
-            "versions": versions,
-        }
-
-    def _create_with_mount(self, client: docker.DockerClient, model: Path) -> Any | None:
-        """A container that has the model mounted, or None where that is not to be had."""
-        import docker
-
-        container = None
-        user = self._settings.user or choose_reader(modes_of(model))
-        if user is None:
-            problem = "no one user may read all of its files"
-        elif not is_self_contained(model):
-            problem = "links lead out of its folder"
-        else:
-            try:
-                container = self._create_container(client, model=str(model), user=user)
-            except docker.errors.APIError as error:
-                problem = str(error.explanation or error)
-                # Of all mounts, only the model's may be refused without anybody's mistake.
-                if str(model) not in problem and "denied" not in problem:
-                    raise
-        if container is not None:
-            if self._sees(container, model):
-                self._identity["model_delivery"] = "mount"
-                return container
-            container.remove(force=True, v=True)
-            problem = "the engine has other files at its path"
-        if self._settings.delivery == Delivery.MOUNT:
-            raise FaultError(
-                fault(
-                    "mount_denied",
-                    Phase.START,
-                    f"The model cannot be mounted: {first_line(problem)}",
-                    detail=problem,
-                )
-            )
-        _logger.info("The model is copied into the container: %s", problem)
-        return None
-
-    def _sees(self, container: Any, model: Path) -> bool:
-        """Whether the engine has mounted the very files that lie here."""
-        import docker
-
-        file = next(path for path in map(model.joinpath, MODEL_FILES) if path.exists())
-        try:
-            stream, found = container.get_archive(
-                f"{MODEL_BASE}/{self._task.binary.model_layout()}/{file.name}"
-            )
-        except docker.errors.NotFound:
+    def _have_image(self, client: docker.DockerClient) -> bool:
+        image = self._image.provide(
+            client, before_pull=lambda: self._enter(Phase.IMAGE), wake=self._task.wake
+        )
+        if image is None:
             return False
-        stream.close()
-        here = file.stat()
-        changed = datetime.datetime.fromisoformat(
-            re.sub(r"\.\d+", "", found["mtime"]).replace("Z", "+00:00")
-        )
-        return (found["size"], int(changed.timestamp())) == (here.st_size, int(here.st_mtime))
+        self._identity |= describe_image(image)
+        self._enter(Phase.START)
+        return True
 
-    def _create_with_copy(self, client: docker.DockerClient, model: Path) -> Any:
-        container = self._create_container(client, model=None, user=NOBODY)
-        archive = stream_folder(model, self._task.binary.model_layout())
-        container.put_archive(MODEL_BASE, archive)
-        self._identity["model_delivery"] = "copy"
-        return container
-
-    def _create_container(
-        self, client: docker.DockerClient, *, model: str | None, user: str
-    ) -> Any:
-        info = client.info()
-        config = container_config(
+    def _create_and_follow(self, client: docker.DockerClient) -> None:
+        maker = ContainerMaker(
+            client,
             self._settings,
-            self._task.binary,
-            model=model,
-            user=user,
-            labels=Owner.this_process().labels(time.time() + _EXPIRES_SECONDS),
-            processors=int(info.get("NCPU") or os.cpu_count() or 1),
+            self._task,
+            name=self._name,
             publish_at=self._publish_at(),
+            gate=self._gate,
         )
-        given = {"platform": self._settings.platform} if self._settings.platform else {}
-        with self._creating:  # so that stop() removes what is created, or nothing is
-            if self._stopped:
-                raise FaultError(fault("platform_failed", self._phase, "The server was stopped."))
-            client.api.create_container_from_config(config, self._name, **given)
-        self._identity |= {"engine": info.get("ServerVersion"), "user": config["User"]}
-        return client.containers.get(self._name)
+        self._identity |= maker.make()
+        self._gate.check()
+        client.api.start(self._name)
+        follower = OutputFollower(self._engine, self._name, self._output, self._task.wake)
+        follower.start()
+        self._endpoint = self._find_endpoint(client)
+        self._enter(Phase.LOAD)
+        code = int(client.api.wait(self._name)["StatusCode"])
+        if not self._gate.closed:
+            follower.finish(client, self._settings.timeout_seconds)
+            self._note_end(client, code)
+
+    def _note_end(self, client: docker.DockerClient, code: int) -> None:
+        import docker
+
+        try:
+            state = client.api.inspect_container(self._name)["State"]
+        except docker.errors.NotFound:
+            state = {}  # somebody else removed it
+        if state.get("OOMKilled"):
+            self._fault = docker_faults.diagnose_memory(self._settings.memory, self._phase, code)
+        else:
+            self._fault = docker_faults.diagnose_init(code, self.logs())
+        self._exit = Exit(code, exit_reason(code))
 
     def _host(self) -> str:
         return self._settings.host_ip_address or self._engine.host
 
     def _publish_at(self) -> str:
         """Loopback, unless the port is reached from elsewhere."""
-        return _LOOPBACK if self._host() in {_LOOPBACK, "localhost", "::1"} else ""
+        return LOOPBACK if self._host() in {LOOPBACK, "localhost", "::1"} else ""
 
-    def _follow(self, client: docker.DockerClient, container: Any) -> None:
-        """Starts the container and stays with it until it ends."""
-        if self._stopped:
-            return
-        container.start()
-        container.reload()
-        self._endpoint = self._find_endpoint(container)
-        self._enter(Phase.LOAD)
-        for chunk in container.logs(stream=True, follow=True):
-            with self._lock:
-                self._output.append(chunk)
-                self._output_bytes += len(chunk)
-                while self._output_bytes - len(self._output[0]) > _KEPT_OUTPUT_BYTES:
-                    self._output_bytes -= len(self._output.popleft())
-            self._task.wake()
-        if self._stopped:
-            return
-        container.wait(timeout=self._settings.timeout_seconds)  # the log ends a little sooner
-        container.reload()
-        state = container.attrs["State"]
-        code = int(state["ExitCode"])
-        if state.get("OOMKilled"):
-            self._fault = docker_faults.diagnose_memory(self._settings.memory, self._phase, code)
-        self._exit = Exit(code, exit_reason(code))
+    def _find_endpoint(self, client: docker.DockerClient) -> str | None:
+        """Where the server is reached, or None if it has ended already."""
+        import requests
 
-    def _find_endpoint(self, container: Any) -> str:
-        port = f"{self._task.binary.container_port}/tcp"
-        network = container.attrs["NetworkSettings"]
-        own_addresses = [
-            entry["IPAddress"] for entry in network["Networks"].values() if entry.get("IPAddress")
-        ]
-        if self._settings.host_ip_address is None and _in_container() and own_addresses:
-            return f"{own_addresses[0]}:{self._task.binary.container_port}"
-        published = network["Ports"].get(port)
-        if not published:
-            if own_addresses:  # a network that publishes no port
-                return f"{own_addresses[0]}:{self._task.binary.container_port}"
-            raise FaultError(
-                fault(
-                    "platform_failed",
-                    Phase.START,
-                    "The container has neither an address nor a published port.",
-                )
-            )
-        return f"{self._host()}:{published[0]['HostPort']}"
-
-    def _remove(self) -> None:
-        import docker
-
-        try:
-            with self._engine.connect() as client:
-                client.api.remove_container(self._name, force=True, v=True)
-        except docker.errors.NotFound:
-            return
-        except (FaultError, docker.errors.DockerException, OSError) as error:
-            if "already in progress" not in str(error):
-                _logger.warning("The container %s cannot be removed: %s", self._name, error)
+        container = client.api.inspect_container(self._name)
+        endpoint = find_endpoint(
+            container["NetworkSettings"],
+            self._task.binary.container_port,
+            host=self._host(),
+            prefer_own_address=self._settings.host_ip_address is None and _in_container(),
+        )
+        if endpoint is None and container["State"].get("Running"):
+            # Its address goes a moment before the engine says that it has ended.
+            try:
+                client.api.wait(self._name, timeout=_END_KNOWN_SECONDS)
+            except requests.exceptions.RequestException as error:
+                raise FaultError(
+                    fault(
+                        "platform_failed",
+                        Phase.START,
+                        "The container has neither an address nor a published port.",
+                    )
+                ) from error
+        return endpoint
 
 
 def _in_container() -> bool:
     return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
 
 
-def _sweep(client: docker.DockerClient, engine_is_local: bool) -> None:
-    """Removes containers whose validator is gone."""
-    import docker
-
-    owner = Owner.this_process()
-    for found in client.api.containers(all=True, filters={"label": f"{MANAGED_LABEL}=true"}):
-        if not owner.may_remove(found.get("Labels") or {}, engine_is_local=engine_is_local):
-            continue
-        _logger.info("Removing the container %s of a validator that is gone", found["Id"][:12])
-        with contextlib.suppress(docker.errors.NotFound):
-            try:
-                client.api.remove_container(found["Id"], force=True, v=True)
-            except docker.errors.APIError as error:
-                _logger.warning("It cannot be removed: %s", error.explanation or error)
+def _exists(path: Path) -> bool:
+    """Whether something is there; where that may not be known, the engine is to tell."""
+    try:
+        return path.exists()
+    except OSError:
+        return True

@@ -11,7 +11,7 @@ from infra_validator.clients.base import Client
 from infra_validator.faults import Fault, FaultError, Phase, fault
 from infra_validator.report import AttemptReport, RequestReport
 from infra_validator.requests.request import Request
-from infra_validator.runners.base import Runner
+from infra_validator.runners.base import Runner, progress_of
 from infra_validator.servers.base import ServingBinary
 from infra_validator.validation.timeline import Timeline
 from infra_validator.waiting import Cancellation, Deadline, Wake
@@ -210,6 +210,7 @@ class Attempt:
             phase,
             f"The platform did not run the server within "
             f"{self._limits.before_load.get(phase, 0):g} s (phase {phase.value}).",
+            detail=progress_of(self._runner) or "",
         )
 
     def _diagnose_exit_while_asking(self, request: Request) -> Fault | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import datetime
 import functools
@@ -28,7 +29,7 @@ from infra_validator.report import (
 from infra_validator.requests.examples import Examples, take_records
 from infra_validator.requests.from_examples import build_requests
 from infra_validator.requests.request import Request, to_warmup_record
-from infra_validator.runners.base import Platform, ServerTask
+from infra_validator.runners.base import Closes, Platform, ServerTask
 from infra_validator.runners.registry import load_platform
 from infra_validator.saved_model.reader import check_is_saved_model, read_signatures
 from infra_validator.saved_model.warmup import MAX_WARMUP_RECORDS, stamp_model
@@ -160,8 +161,13 @@ class _Validation:
         self._timeline = Timeline(self._origin, "Validation")
         self._model = ModelSource(candidate.model_uri, files, workspace, cancellation.check)
         self._requests: list[Request] = []
+        self._closing = contextlib.ExitStack()
 
     def run(self) -> Report:
+        with self._closing:
+            return self._run_all()
+
+    def _run_all(self) -> Report:
         binaries: list[BinaryReport] = []
         stamped = None
         try:
@@ -190,6 +196,8 @@ class _Validation:
         """Everything that can fail before a server is started."""
         self._timeline.enter(Phase.CONFIGURE)
         platform = self._find_platform(self._config.platform)
+        if isinstance(platform, Closes):
+            self._closing.callback(platform.close)
         servers = self._serving_binaries()
         self._timeline.enter(Phase.STAGE)
         check_is_saved_model(self._files, self._model.uri)

@@ -1,0 +1,141 @@
+"""Where the Docker engine is, and a way to it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from infra_validator.docker_config import DockerSettings
+from infra_validator.faults import FaultError
+from infra_validator.runners import docker_faults
+from infra_validator.runners.docker_ssh import open_way
+from infra_validator.text import first_line
+
+if TYPE_CHECKING:
+    import docker
+
+LOOPBACK = "127.0.0.1"
+
+_DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
+_DEFAULT_CONTEXT = "default"
+
+
+class Engine:
+    """Where the engine is; found as Docker's own client finds it."""
+
+    def __init__(self, settings: DockerSettings) -> None:
+        self._settings = settings
+
+    @functools.cached_property
+    def _address(self) -> tuple[str, Any]:
+        """Address and TLS configuration: the field, DOCKER_HOST, then the current context.
+
+        Raises:
+            FaultError: if one of these is set and cannot be used.
+        """
+        url = self._settings.base_url or os.environ.get("DOCKER_HOST")
+        if url:
+            return url, _tls_of_environment() if url.startswith("tcp:") else None
+        return _find_context()
+
+    @property
+    def address(self) -> str:
+        """The engine's address."""
+        return self._address[0]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is reached by a socket of this machine."""
+        return self.address.startswith(("unix:", "http+unix:", "npipe:", "/"))
+
+    @property
+    def host(self) -> str:
+        """Where ports that it publishes are reached, as far as its address tells."""
+        return LOOPBACK if self.is_local else urlsplit(self.address).hostname or LOOPBACK
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[docker.DockerClient]:
+        """A client of its own, since clients are not made for several threads.
+
+        Raises:
+            FaultError: if the engine cannot be reached.
+        """
+        import docker
+
+        url, tls = self._address
+        with contextlib.ExitStack() as closing:
+            way = closing.enter_context(open_way(url)) if url.startswith("ssh:") else None
+            try:
+                client = docker.DockerClient(
+                    base_url=url if way is None else way.address,
+                    version=self._settings.api_version or "auto",
+                    timeout=self._settings.timeout_seconds,
+                    tls=tls or False,
+                )
+                closing.callback(client.close)
+                if self._settings.api_version:  # else the engine has been asked for its own
+                    client.version()
+            except (docker.errors.DockerException, OSError) as error:
+                said = str(error) if way is None else f"{way.errors()}\n{error}".strip()
+                raise FaultError(docker_faults.diagnose_no_engine(url, said)) from error
+            yield client
+
+
+def _tls_of_environment() -> Any:
+    """What DOCKER_TLS_VERIFY and DOCKER_CERT_PATH say."""
+    from docker.utils import kwargs_from_env
+
+    import docker
+
+    try:
+        return kwargs_from_env().get("tls")
+    except (docker.errors.TLSParameterError, OSError) as error:
+        raise FaultError(
+            docker_faults.diagnose_engine_settings(
+                "The certificates that DOCKER_TLS_VERIFY and DOCKER_CERT_PATH ask for cannot be "
+                f"used: {first_line(str(error))}",
+                "Correct DOCKER_CERT_PATH, a folder with ca.pem, cert.pem and key.pem, or unset "
+                "DOCKER_TLS_VERIFY.",
+            )
+        ) from error
+
+
+def _find_context() -> tuple[str, Any]:
+    """Address and TLS configuration of the current context.
+
+    One that is not there is no reason to take another engine.
+    """
+    from docker.context import ContextAPI
+    from docker.context.config import get_current_context_name, get_meta_file
+
+    import docker
+
+    name = os.environ.get("DOCKER_CONTEXT") or get_current_context_name() or _DEFAULT_CONTEXT
+    if name == _DEFAULT_CONTEXT:
+        return _DEFAULT_ADDRESS, None
+    try:
+        # The library tells damage by a bare Exception, so it is read here before.
+        meta = json.loads(Path(get_meta_file(name)).read_text())
+        host = str(meta["Endpoints"]["docker"]["Host"])
+        context = ContextAPI.get_context(name)
+    except FileNotFoundError as error:
+        raise _refuse_context(name, "does not exist") from error
+    except (docker.errors.DockerException, OSError, ValueError, KeyError, TypeError) as error:
+        raise _refuse_context(name, f"cannot be used: {first_line(str(error))}") from error
+    return host, getattr(context, "TLSConfig", None)
+
+
+def _refuse_context(name: str, problem: str) -> FaultError:
+    return FaultError(
+        docker_faults.diagnose_engine_settings(
+            f"Docker's current context {name!r} {problem}.",
+            "Choose one that `docker context ls` shows by `docker context use`, or say where the "
+            "engine is in ServingSpec.local_docker.client_base_url or DOCKER_HOST.",
+        )
+    )

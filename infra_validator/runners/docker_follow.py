@@ -1,0 +1,133 @@
+"""A running container: its output as it is written, its end as it happens, its server's version."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from infra_validator.faults import FaultError
+from infra_validator.runners.docker_engine import Engine
+
+if TYPE_CHECKING:
+    import docker
+
+_logger = logging.getLogger(__name__)
+
+_KEPT_BYTES = 1024 * 1024
+_TAIL_LINES = 2000
+_COMPARED_BYTES = 4096
+
+# A stream that the engine ended too early is asked for anew after so long.
+_REOPEN_SECONDS = 1.0
+
+# A program that does not know --version may run for ever.
+_VERSION_SECONDS = 3.0
+
+
+class Output:
+    """The last MiB of a server's output. May be read and written by several threads."""
+
+    def __init__(self) -> None:
+        self._chunks: collections.deque[bytes] = collections.deque()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, chunk: bytes) -> None:
+        """Takes what comes next."""
+        with self._lock:
+            self._chunks.append(chunk)
+            self._bytes += len(chunk)
+            while self._bytes - len(self._chunks[0]) > _KEPT_BYTES:
+                self._bytes -= len(self._chunks.popleft())
+
+    def content(self) -> bytes:
+        """What is kept of it."""
+        with self._lock:
+            return b"".join(self._chunks)
+
+    def replace(self, chunks: Iterable[bytes]) -> None:
+        """Takes this in place of all that was before."""
+        other = Output()
+        for chunk in chunks:
+            other.add(chunk)
+        with self._lock:
+            self._chunks, self._bytes = other._chunks, other._bytes
+
+
+class OutputFollower:
+    """Follows a container's output in a thread of its own, with a client of its own."""
+
+    def __init__(self, engine: Engine, name: str, output: Output, wake: Callable[[], None]) -> None:
+        self._engine = engine
+        self._name = name
+        self._output = output
+        self._wake = wake
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name=f"{name} output", daemon=True)
+
+    def start(self) -> None:
+        """Begins."""
+        self._thread.start()
+
+    def finish(self, client: docker.DockerClient, seconds: float) -> None:
+        """After the container's end: has all of the output, or the end of it.
+
+        Args:
+            client: of the engine.
+            seconds: how long the rest may take to come.
+        """
+        import docker
+
+        self._ended.set()
+        self._thread.join(seconds)
+        # An engine that rotates a log ends the stream of it.
+        last = Output()
+        try:
+            last.replace(client.api.logs(self._name, stream=True, tail=_TAIL_LINES))
+        except docker.errors.APIError as error:  # somebody else removed it, most often
+            _logger.info("The end of the output of %s is not to be had: %s", self._name, error)
+            return
+        if not self._output.content().endswith(last.content()[-_COMPARED_BYTES:]):
+            self._output.replace([last.content()])
+
+    def _follow(self) -> None:
+        import docker
+
+        try:
+            with self._engine.connect() as client:
+                for chunk in client.api.logs(self._name, stream=True, follow=True):
+                    self._take(chunk)
+                while not self._ended.wait(_REOPEN_SECONDS):
+                    self._output.replace(())
+                    stream = client.api.logs(self._name, stream=True, follow=True, tail=_TAIL_LINES)
+                    for chunk in stream:
+                        self._take(chunk)
+        except (FaultError, docker.errors.DockerException, OSError) as error:
+            # Whoever waits for the container's end hears of a lost engine too, and says so.
+            _logger.info("The output of %s is not followed any more: %s", self._name, error)
+
+    def _take(self, chunk: bytes) -> None:
+        self._output.add(chunk)
+        self._wake()
+
+
+def ask_version(client: docker.DockerClient, name: str, program: str) -> str:
+    """What the server's program prints for --version, or nothing if it does not end."""
+    import docker
+
+    printed: list[bytes] = []
+
+    def ask() -> None:
+        try:
+            asked: Any = client.api.exec_create(name, [program, "--version"])
+            printed.append(client.api.exec_start(asked["Id"]))
+        except (docker.errors.DockerException, OSError) as error:
+            _logger.info("The version of %s cannot be asked for: %s", program, error)
+
+    thread = threading.Thread(target=ask, name=f"{name} version", daemon=True)
+    thread.start()
+    thread.join(_VERSION_SECONDS)
+    return b"".join(printed).decode(errors="replace")
