@@ -125,7 +125,7 @@ def diagnose_no_engine(address: str, message: str) -> Fault:
         message: what the client library says.
     """
     # ssh names the ways that it tried: "me@there: Permission denied (publickey)."
-    if "Permission denied" in message and "Permission denied (" not in message:
+    if re.search(r"permission denied(?! \()", message, re.IGNORECASE):
         category, problem = "engine_access_denied", "may not be used by this user"
     elif re.search(r"client version .* is too (?:new|old)|API versions below", message):
         category, problem = "engine_api_mismatch", "does not speak the API version asked for"

@@ -154,9 +154,20 @@ class TensorFlowServing:
         )
 
     def diagnose_timeout(self, seconds: float, log: str) -> Fault:
-        """The model's fault only if the server had begun to load it."""
+        """The model's fault only if the server had begun to load it, and was not done with it."""
         last = serving_log.last_line(log)
         evidence = Evidence(log_line=last or None)
+        if serving_log.says_it_serves(log):
+            return fault(
+                "server_not_ready",
+                Phase.LOAD,
+                f"The server says that it serves the model, but was not reached within "
+                f"{seconds:g} s.",
+                detail=last,
+                hint="See that the network lets the validator reach the server's address; on local "
+                "Docker, ServingSpec.local_docker.host_ip_address.",
+                evidence=evidence,
+            )
         if serving_log.has_begun_loading(log):
             return fault(
                 "load_timeout",

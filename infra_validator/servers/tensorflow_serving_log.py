@@ -95,6 +95,11 @@ def has_begun_loading(log: str) -> bool:
     return _LOAD_BEGUN.search(log) is not None
 
 
+def says_it_serves(log: str) -> bool:
+    """Whether the server says that it answers, which it does when all models are loaded."""
+    return "Running gRPC ModelServer at " in log
+
+
 def find_warm_up(log: str) -> tuple[int, float] | None:
     """How many warm-up records were replayed and in how many seconds, or None."""
     match = _WARM_UP.search(log)

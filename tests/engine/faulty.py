@@ -46,6 +46,16 @@ class NeverRuns:
         self.stopped += 1
 
 
+class Pulls(NeverRuns):
+    """Never gets beyond a pull, of which it tells."""
+
+    def phase(self) -> Phase:
+        return Phase.IMAGE
+
+    def progress(self) -> str | None:
+        return "3 of 7 layers"
+
+
 class FailsAtStart(NeverRuns):
     def start(self) -> None:
         super().start()
@@ -115,6 +125,7 @@ class FaultyPlatform:
         self._kinds = list(kinds)
         self.phase_limits = phase_limits or {}
         self.runners: list[Any] = []
+        self.closed = 0
 
     def prepare(self, binary: ServingBinary, model: ModelSource) -> None:
         pass
@@ -123,3 +134,8 @@ class FaultyPlatform:
         kind = self._kinds.pop(0) if len(self._kinds) > 1 else self._kinds[0]
         self.runners.append(kind(task))
         return self.runners[-1]
+
+    def close(self) -> None:
+        ours = [runner for runner in self.runners if isinstance(runner, NeverRuns)]
+        assert all(runner.stopped for runner in ours if runner.started)
+        self.closed += 1

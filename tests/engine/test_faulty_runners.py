@@ -51,6 +51,77 @@ def test_fault_is_told_and_only_a_passing_one_is_tried_again(
     assert "fail_execution_when_undetermined" in report.fault.hint
     assert len(report.binaries[0].attempts) == tries
     assert [runner.stopped for runner in platform.runners] == [1] * tries
+    assert platform.closed == 1
+
+
+def test_what_a_runner_tells_of_its_progress_is_in_the_fault_of_a_timeout(
+    saved_model: Path,
+) -> None:
+    report = run(saved_model, platform=faulty.FaultyPlatform([faulty.Pulls], {Phase.IMAGE: 0.1}))
+    assert report.fault is not None
+    assert (report.fault.category, report.fault.detail) == ("image_pull_timeout", "3 of 7 layers")
+
+
+class LosesTheEngine(faulty.NeverReady):
+    """Its platform tells so only once it is asked whether the server still runs, or a moment on."""
+
+    def __init__(self, task: Any, serve: Any) -> None:
+        super().__init__(task)
+        self._served = serve(task)
+        self._found: Any = None
+
+    def start(self) -> None:
+        super().start()
+        self._served.start()
+
+    def endpoint(self) -> Any:
+        return self._served.endpoint()
+
+    def stop(self) -> None:
+        super().stop()
+        self._served.stop()
+
+    def lose(self) -> None:
+        from infra_validator.faults import fault
+
+        self._found = fault("engine_lost", Phase.LOAD, "The engine went away.")
+        self.task.wake()
+
+    def identity(self) -> Any:
+        self.lose()
+        return super().identity()
+
+    def diagnose(self) -> Any:
+        return self._found
+
+
+@pytest.mark.parametrize("when", ["while it is asked", "after the last answer"])
+def test_an_engine_that_is_lost_decides_over_answers_that_seem_good(
+    saved_model: Path, split: Path, stand_in: str, when: str
+) -> None:
+    from infra_validator.runners.local_process import LocalProcessPlatform
+
+    local = LocalProcessPlatform({"executable": stand_in})
+
+    class Lost(LosesTheEngine):
+        def __init__(self, task: Any) -> None:
+            super().__init__(task, local.create_runner)
+
+        def start(self) -> None:
+            super().start()
+            if when == "while it is asked":
+                threading.Timer(2.0, self.lose).start()
+
+    report = run(
+        saved_model,
+        split=split,
+        env={"STAND_IN_FAULT": "hang_on_request"} if when == "while it is asked" else {},
+        platform=faulty.FaultyPlatform([Lost]),
+        limits=pb.ValidationSpec(num_tries=1, request_timeout_seconds=30),
+    )
+    assert report.fault is not None
+    assert (report.fault.category, report.fault.phase) == ("engine_lost", Phase.QUERY)
+    assert report.seconds < 20
 
 
 def test_a_fault_that_passes_is_forgotten_by_the_verdict_and_kept_in_the_report(
@@ -194,6 +265,7 @@ def test_cancellation_ends_every_wait_and_stops_the_server(saved_model: Path, ki
         run(saved_model, platform=platform, cancellation=cancellation)
     canceller.join()
     assert [runner.stopped for runner in platform.runners] == [1]
+    assert platform.closed == 1
 
 
 def test_cancellation_ends_the_pause_between_tries(
@@ -225,6 +297,7 @@ def test_an_unexpected_error_still_stops_the_server(saved_model: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         run(saved_model, platform=platform)
     assert [runner.stopped for runner in platform.runners] == [1]
+    assert platform.closed == 1
 
 
 def test_a_storage_that_recovers_is_asked_again(

@@ -18,6 +18,7 @@ from infra_validator.runners.docker_container import (
     FileMode,
     choose_reader,
     container_config,
+    find_endpoint,
 )
 from infra_validator.servers.tensorflow_serving import TensorFlowServing
 
@@ -37,6 +38,7 @@ def configure(
             "labels": {"who": "me"},
             "processors": 2,
             "publish_at": "127.0.0.1",
+            "init": True,
             **given,
         },
     )
@@ -150,6 +152,51 @@ def test_many_processors_need_many_threads(processors: int, limit: int) -> None:
 def test_the_port_is_published_where_it_is_told() -> None:
     bindings = configure(publish_at="")["HostConfig"]["PortBindings"]
     assert bindings == {"8500/tcp": [{"HostIp": "", "HostPort": ""}]}
+
+
+def test_an_engine_without_an_init_is_not_asked_for_one() -> None:
+    assert configure(init=False)["HostConfig"]["Init"] is False
+
+
+@pytest.mark.parametrize(
+    ("target", "tmpfs"),
+    [("/tmp", {}), ("/tmp/below", {"/tmp": ""}), ("/data", {"/tmp": ""})],  # noqa: S108
+)
+def test_a_mount_of_the_users_at_the_temporary_folder_takes_the_place_of_ours(
+    target: str, tmpfs: dict[str, str]
+) -> None:
+    settings = with_settings(mounts=(Mount("/data", target, writable=True),))
+    assert configure(settings)["HostConfig"]["Tmpfs"] == tmpfs
+
+
+ADDRESS = {"bridge": {"IPAddress": "172.17.0.2"}}
+PUBLISHED = {"8500/tcp": [{"HostIp": "127.0.0.1", "HostPort": "49153"}]}
+
+
+@pytest.mark.parametrize(
+    ("networks", "ports", "prefer_own_address", "expected"),
+    [
+        (ADDRESS, PUBLISHED, False, "here:49153"),
+        (ADDRESS, PUBLISHED, True, "172.17.0.2:8500"),
+        (ADDRESS, {"8500/tcp": None}, False, "172.17.0.2:8500"),  # a macvlan network
+        (ADDRESS, {}, False, "172.17.0.2:8500"),
+        (ADDRESS, None, False, "172.17.0.2:8500"),
+        ({"none": {"IPAddress": ""}}, PUBLISHED, True, "here:49153"),
+        # What an engine says of a container that has just ended.
+        ({"bridge": {"IPAddress": ""}}, {}, False, None),
+        ({"bridge": {"IPAddress": ""}}, {"8500/tcp": []}, True, None),
+        ({}, None, False, None),
+    ],
+)
+def test_where_a_server_is_reached(
+    networks: dict[str, Any],
+    ports: dict[str, Any] | None,
+    prefer_own_address: bool,
+    expected: str | None,
+) -> None:
+    network = {"Networks": networks, "Ports": ports}
+    found = find_endpoint(network, 8500, host="here", prefer_own_address=prefer_own_address)
+    assert found == expected
 
 
 def test_the_users_variable_does_not_hide_where_the_model_is() -> None:

@@ -12,6 +12,7 @@ from infra_validator.faults import Blame, Phase
 from infra_validator.runners.docker_faults import (
     diagnose_engine_error,
     diagnose_engine_lost,
+    diagnose_init,
     diagnose_memory,
     diagnose_no_engine,
 )
@@ -360,6 +361,15 @@ def test_a_field_that_cannot_work_here_is_named(message: str, field: str) -> Non
             "engine_unavailable",
         ),
         ("Invalid bind address protocol: foo://bar", "engine_unavailable"),
+        # ssh (openssh-portable, sshconnect2.c): its user, not the engine's
+        ("me@there: Permission denied (publickey,password).", "engine_unavailable"),
+        # Docker's own client at the other end of it, for the socket there
+        (
+            "permission denied while trying to connect to the Docker daemon socket at "
+            "unix:///var/run/docker.sock: dial unix /var/run/docker.sock: connect: permission "
+            "denied",
+            "engine_access_denied",
+        ),
     ],
 )
 def test_why_the_engine_cannot_be_reached(message: str, category: str) -> None:
@@ -392,3 +402,32 @@ def test_a_server_that_a_full_machine_killed_is_not() -> None:
     assert (found.category, found.blame) == ("out_of_memory", Blame.INFRASTRUCTURE)
     assert (found.phase, found.transient) == (Phase.QUERY, True)
     assert found.evidence.exit_code == 137
+
+
+TINI = "[FATAL tini (7)] exec /usr/bin/nowhere failed: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "log", "told"),
+    [
+        (127, f"{TINI}\n", "exec /usr/bin/nowhere failed: No such file or directory"),
+        (126, "[FATAL tini (7)] exec /etc/passwd failed: Permission denied\n", "Permission denied"),
+        (127, f"before\n{TINI}\nafter\n", "exec /usr/bin/nowhere failed"),
+        # An entry point that itself misses a program has been run.
+        (127, "/usr/bin/tf_serving_entrypoint.sh: line 3: nowhere: command not found\n", None),
+        (127, "", None),
+        (1, f"{TINI}\n", None),
+        (127, f"said: {TINI}\n", None),
+    ],
+)
+def test_an_entry_point_that_the_engines_init_cannot_run(
+    exit_code: int, log: str, told: str | None
+) -> None:
+    found = diagnose_init(exit_code, log)
+    if told is None:
+        assert found is None
+        return
+    assert found is not None
+    assert (found.category, found.phase, found.transient) == ("image_unusable", Phase.START, False)
+    assert told in found.summary
+    assert found.evidence.exit_code == exit_code

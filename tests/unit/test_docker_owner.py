@@ -148,6 +148,28 @@ def test_what_cannot_be_seen_from_here_is_removed_past_its_expiry_only(
     assert may_remove(NOW + HOUR + 1)
 
 
+@pytest.mark.parametrize("engine_is_local", [True, False])
+@pytest.mark.parametrize("which", ["the one who asks", "the owner", "both"])
+def test_without_a_proc_only_the_expiry_tells(
+    here: Owner, process: Process, engine_is_local: bool, which: str
+) -> None:
+    """As on macOS: two processes there are not told apart by what is not known of them."""
+    process.end()
+    unknown = {"boot": "", "namespace": "", "started": 0}
+    owner = here if which == "the owner" else dataclasses.replace(here, **unknown)  # type: ignore[arg-type]
+    found = {**process.labels}
+    if which != "the one who asks":
+        found |= {f"infra-validator.{key}": str(value) for key, value in unknown.items()}
+    for now, expected in ((NOW - 1, False), (NOW + HOUR - 1, False), (NOW + HOUR + 1, True)):
+        assert owner.may_remove(found, engine_is_local=engine_is_local, now=now) is expected
+
+
+def test_a_system_without_proc_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    owner = Owner.this_process()
+    assert (owner.boot, owner.namespace, owner.pid) == ("", "", os.getpid())
+
+
 def test_the_clock_is_the_walls(here: Owner) -> None:
     past = labels(dataclasses.replace(here, namespace="pid:[1]"), time.time() - 2 * HOUR)
     future = labels(dataclasses.replace(here, namespace="pid:[1]"), time.time() + 2 * HOUR)

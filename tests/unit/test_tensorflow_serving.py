@@ -281,6 +281,12 @@ def test_an_end_while_answering_is_the_models_fault(code: int) -> None:
         ("", "server_not_ready", Blame.INFRASTRUCTURE),
         ("something else\n", "server_not_ready", Blame.INFRASTRUCTURE),
         (LOADING, "load_timeout", Blame.MODEL),
+        # Nobody reached it, though it serves: the network's fault.
+        (
+            f"{LOADING}I Running gRPC ModelServer at 0.0.0.0:8500 ...\n",
+            "server_not_ready",
+            Blame.INFRASTRUCTURE,
+        ),
     ],
 )
 def test_a_timeout_is_the_models_fault_only_once_it_was_being_loaded(

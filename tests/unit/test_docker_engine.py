@@ -1,0 +1,161 @@
+"""Where the engine is: settings, environment and contexts, and what ssh is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra_validator import docker_config
+from infra_validator.faults import FaultError
+from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.runners.docker_engine import Engine
+from infra_validator.runners.docker_ssh import ssh_arguments
+
+THERE = "unix:///there.sock"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+
+
+def engine(**fields: Any) -> Engine:
+    return Engine(docker_config.parse(pb.LocalDockerConfig(**fields)))
+
+
+def context(folder: Path, name: str, content: str) -> None:
+    meta = folder / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest()
+    meta.mkdir(parents=True)
+    (meta / "meta.json").write_text(content)
+
+
+def described(name: str, host: str) -> str:
+    endpoints = {"docker": {"Host": host, "SkipTLSVerify": False}}
+    return json.dumps({"Name": name, "Metadata": {}, "Endpoints": endpoints})
+
+
+def choose(folder: Path, name: str) -> None:
+    (folder / "config.json").write_text(json.dumps({"currentContext": name}))
+
+
+def test_each_place_is_looked_at_in_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert engine().address == "unix:///var/run/docker.sock"
+    choose(tmp_path, "default")
+    assert engine().address == "unix:///var/run/docker.sock"
+    context(tmp_path, "mine", described("mine", THERE))
+    choose(tmp_path, "mine")
+    assert engine().address == THERE
+    context(tmp_path, "other", described("other", "unix:///other.sock"))
+    monkeypatch.setenv("DOCKER_CONTEXT", "other")
+    assert engine().address == "unix:///other.sock"
+    monkeypatch.setenv("DOCKER_CONTEXT", "default")
+    assert engine().address == "unix:///var/run/docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", "tcp://engine.example.com:2375")
+    assert engine().address == "tcp://engine.example.com:2375"
+    assert engine(client_base_url=THERE).address == THERE
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "does not exist"),
+        ("", "cannot be used"),
+        ("{", "cannot be used"),
+        ("[]", "cannot be used"),
+        ("{}", "cannot be used"),
+        ('{"Name": "bad", "Metadata": {}, "Endpoints": {"kubernetes": {}}}', "cannot be used"),
+    ],
+)
+def test_a_context_that_cannot_be_used_is_named(
+    tmp_path: Path, content: str | None, problem: str
+) -> None:
+    choose(tmp_path, "bad")
+    if content is not None:
+        context(tmp_path, "bad", content)
+    with pytest.raises(FaultError, match=f"context 'bad' {problem}") as caught:
+        engine().address  # noqa: B018 - finding it is what is tested
+    assert caught.value.fault.category == "engine_unavailable"
+    assert "docker context ls" in caught.value.fault.hint
+
+
+def test_certificates_that_are_not_there_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    with pytest.raises(FaultError, match="DOCKER_CERT_PATH") as caught:
+        engine().address  # noqa: B018
+    assert caught.value.fault.category == "engine_unavailable"
+    # They are of no concern for a socket of this machine.
+    monkeypatch.setenv("DOCKER_HOST", THERE)
+    assert engine().address == THERE
+
+
+@pytest.mark.parametrize(
+    ("address", "is_local", "host"),
+    [
+        (THERE, True, "127.0.0.1"),
+        ("http+unix:///there.sock", True, "127.0.0.1"),
+        ("tcp://engine.example.com:2376", False, "engine.example.com"),
+        ("tcp://[::1]:2376", False, "::1"),
+        ("ssh://me@engine.example.com", False, "engine.example.com"),
+    ],
+)
+def test_where_published_ports_are_reached(address: str, is_local: bool, host: str) -> None:
+    found = engine(client_base_url=address)
+    assert (found.is_local, found.host) == (is_local, host)
+
+
+FIRST = ["-o", "ConnectTimeout=30", "-T"]
+DIAL = ["docker", "system", "dial-stdio"]
+
+
+@pytest.mark.parametrize(
+    ("url", "arguments"),
+    [
+        ("ssh://there", [*FIRST, "--", "there", *DIAL]),
+        ("ssh://me@there", [*FIRST, "-l", "me", "--", "there", *DIAL]),
+        ("ssh://me@there:22/", [*FIRST, "-l", "me", "-p", "22", "--", "there", *DIAL]),
+        (
+            "ssh://there/run/user/1/docker.sock",
+            [
+                *FIRST,
+                "--",
+                "there",
+                "docker",
+                "--host",
+                "unix:///run/user/1/docker.sock",
+                "system",
+                "dial-stdio",
+            ],
+        ),
+    ],
+)
+def test_what_ssh_is_told(url: str, arguments: list[str]) -> None:
+    assert ssh_arguments(url) == arguments
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ssh://", "ssh:///path", "ssh://-oProxyCommand=x", "ssh://me:secret@there", "ssh://a:port"],
+)
+def test_an_address_that_is_none_for_ssh_is_refused(url: str) -> None:
+    with pytest.raises(FaultError) as caught, engine(client_base_url=url).connect():
+        pass
+    assert caught.value.fault.category == "engine_unavailable"
+    assert "secret" not in caught.value.fault.summary
+
+
+def test_no_ssh_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    there = engine(client_base_url="ssh://there")
+    with pytest.raises(FaultError, match="no ssh") as caught, there.connect():
+        pass
+    assert "openssh-client" in caught.value.fault.hint
