@@ -129,19 +129,12 @@ class ImageProvider:
         self._ended = False
         self.progress: str | None = None
 
-    def provide(
-        self,
-        client: docker.DockerClient,
-        *,
-        before_pull: Callable[[], None],
-        wake: Callable[[], None],
-    ) -> Any | None:
+    def provide(self, client: docker.DockerClient, before_pull: Callable[[], None]) -> Any | None:
         """Pulls the image where the policy says so.
 
         Args:
             client: of the engine.
             before_pull: called before a pull, if there is one.
-            wake: called when `progress` has changed.
 
         Returns:
             The image, or None if it was ended.
@@ -156,17 +149,18 @@ class ImageProvider:
                 return image
         before_pull()
         progress = PullProgress()
-        self._tell(progress, wake)
-        told = time.monotonic()
+        self._note(progress, log=True)
+        logged = time.monotonic()
         for message in self._pull(client):
             if "error" in message:
                 raise FaultError(
                     docker_faults.diagnose_engine_error(str(message["error"]), Phase.IMAGE)
                 )
             progress.add(message)
-            if time.monotonic() - told > _LOG_SECONDS:
-                self._tell(progress, wake)
-                told = time.monotonic()
+            due = time.monotonic() - logged > _LOG_SECONDS
+            self._note(progress, log=due)
+            if due:
+                logged = time.monotonic()
         self.progress = None
         return None if self._ended else client.images.get(self._image)
 
@@ -215,10 +209,10 @@ class ImageProvider:
             )
         )
 
-    def _tell(self, progress: PullProgress, wake: Callable[[], None]) -> None:
+    def _note(self, progress: PullProgress, *, log: bool) -> None:
         self.progress = f"pulling {self._image}: {progress}"
-        _logger.info("Pulling %s: %s", self._image, progress)
-        wake()
+        if log:
+            _logger.info("%s", self.progress)
 
     def _pull(self, client: docker.DockerClient) -> Iterator[Mapping[str, Any]]:
         """Pulls, and gives what the engine tells of it; ends early if `end` is called."""

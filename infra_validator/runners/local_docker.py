@@ -243,9 +243,7 @@ class LocalDockerRunner:
         self._task.wake()
 
     def _have_image(self, client: docker.DockerClient) -> bool:
-        image = self._image.provide(
-            client, before_pull=lambda: self._enter(Phase.IMAGE), wake=self._task.wake
-        )
+        image = self._image.provide(client, before_pull=lambda: self._enter(Phase.IMAGE))
         if image is None:
             return False
         self._identity |= describe_image(image)

@@ -16,7 +16,14 @@ import pytest
 from infra_validator.faults import FaultError, Phase
 from infra_validator.files import Gfile
 from infra_validator.model_source import ModelSource
-from infra_validator.runners.base import Exit, Platform, Runner, ServerTask
+from infra_validator.runners.base import (
+    Closes,
+    Exit,
+    Platform,
+    Runner,
+    ServerTask,
+    progress_of,
+)
 from infra_validator.servers.base import ServingBinary
 from infra_validator.servers.tensorflow_serving import TensorFlowServing
 from infra_validator.waiting import Deadline, Wake
@@ -159,6 +166,22 @@ class PlatformConformance(abc.ABC):
         stopper.join(_LIMIT_SECONDS)
         assert not stopper.is_alive()
         assert self.count_servers(task.workdir) == 0
+
+    def test_close_comes_last_and_may_be_repeated(
+        self, platform: Platform, task: ServerTask, started: Callable[[Platform], Runner]
+    ) -> None:
+        if not isinstance(platform, Closes):
+            pytest.skip("this platform has no close")
+        started(platform).stop()
+        platform.close()
+        platform.close()
+        assert self.count_servers(task.workdir) == 0
+
+    def test_progress_is_a_text_or_nothing(
+        self, platform: Platform, started: Callable[[Platform], Runner]
+    ) -> None:
+        progress = progress_of(started(platform))
+        assert progress is None or (progress and "\n" not in progress)
 
     def test_a_model_that_cannot_be_staged_is_refused_before_any_start(
         self, platform: Platform, task: ServerTask, tmp_path: Path

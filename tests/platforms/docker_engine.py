@@ -9,6 +9,8 @@ import hashlib
 import http.server
 import io
 import json
+import random
+import select
 import socket
 import subprocess
 import tarfile
@@ -31,7 +33,7 @@ eval "${SERVER_SCRIPT:-echo no script; exit 64}"
 # Tag to Dockerfile.
 _DOCKERFILES = {
     "good": "FROM {base}",
-    "again": "FROM {base}",
+    "again": "FROM {base}\nLABEL tensorflow_serving_github_branchtag=2.99.0",
     "stand-in": "FROM {base}\nCOPY stand-in /usr/bin/tensorflow_model_server",
     "shell": "FROM {base}\nCOPY shell /usr/bin/tensorflow_model_server",
     "no-entrypoint": 'FROM {base}\nENTRYPOINT ["/usr/bin/nowhere"]',
@@ -154,9 +156,13 @@ class RegistryHandler(http.server.BaseHTTPRequestHandler):
         self.reply(status, body, Content_Type="application/json", **headers)
 
     def hang(self) -> None:
-        """No answer until the registry closes."""
-        self.server.closing.wait()
+        """No answer until the registry closes, or whoever asked goes away."""
         self.close_connection = True
+        while not self.server.closing.wait(0.05):
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                self.server.left.set()
+                return
 
 
 class Registry(http.server.ThreadingHTTPServer):
@@ -164,6 +170,7 @@ class Registry(http.server.ThreadingHTTPServer):
 
     Attributes:
         asked: set once somebody asked.
+        left: set once somebody went away without having been answered.
         closing: set when it closes.
     """
 
@@ -173,6 +180,7 @@ class Registry(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), RegistryHandler)
         self.answer = answer
         self.asked = threading.Event()
+        self.left = threading.Event()
         self.closing = threading.Event()
 
     @property
@@ -202,14 +210,14 @@ class TinyImage:
         digest: the manifest's.
     """
 
-    def __init__(self, labels: dict[str, str]) -> None:
+    def __init__(self, labels: dict[str, str], architecture: str = "amd64") -> None:
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
             archive.addfile(tarfile.TarInfo("file"))
         layer = gzip.compress(buffer.getvalue(), mtime=0)
         config = json.dumps(
             {
-                "architecture": "amd64",
+                "architecture": architecture,
                 "os": "linux",
                 "config": {"Entrypoint": ["/nothing"], "Labels": labels},
                 "rootfs": {"type": "layers", "diff_ids": [_digest(buffer.getvalue())]},
@@ -237,6 +245,13 @@ class TinyImage:
         ).encode()
         self._blobs = {_digest(config): config, _digest(layer): layer}
         self.digest = _digest(self._manifest)
+
+    def serve_all_but_layers(self, request: RegistryHandler) -> None:
+        """Answers as `serve`, but for what takes long."""
+        if "/blobs/" in request.path:
+            request.hang()
+        else:
+            self.serve(request)
 
     def serve(self, request: RegistryHandler) -> None:
         """Answers a request of an engine that pulls."""
@@ -338,6 +353,22 @@ class EngineProxy:
             target.shutdown(socket.SHUT_WR)
 
 
+def make_network(client: Any, name: str) -> Any:
+    """A network whose addresses can be chosen, on a subnet that nobody else has."""
+    import docker
+
+    while True:
+        subnet = f"10.{random.randrange(64, 256)}.{random.randrange(256)}.0/28"
+        pool = docker.types.IPAMPool(subnet=subnet)
+        try:
+            return client.networks.create(
+                name, ipam=docker.types.IPAMConfig(pool_configs=[pool]), check_duplicate=True
+            )
+        except docker.errors.APIError as error:
+            if "overlaps" not in str(error.explanation):
+                raise
+
+
 class SecondEngine:
     """An engine of one's own, beside the one that others use; it can be restarted.
 
@@ -348,8 +379,9 @@ class SecondEngine:
     _IMAGE = "second-engine:sleeps"
     network = "second-engine"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         self._folder = folder
+        self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
         self.client: Any = None
 
@@ -374,6 +406,7 @@ class SecondEngine:
                     *("--pidfile", str(self._folder / "pid")),
                     *("--host", self.address),
                     *("--bridge", "none", "--iptables=false", "--ip6tables=false"),
+                    *self._flags,
                 ],
                 stdout=log,
                 stderr=log,
@@ -424,11 +457,8 @@ class SecondEngine:
         return [(f"/{name}", f"/{name}") for name in ("usr", "bin", "lib", "lib64")]
 
     def make_network(self) -> None:
-        """A network that no other engine has."""
-        import docker
-
-        pool = docker.types.IPAMPool(subnet="10.213.78.0/28")
-        self.client.networks.create(self.network, ipam=docker.types.IPAMConfig(pool_configs=[pool]))
+        """A network for its containers."""
+        make_network(self.client, self.network)
 
     def remove(self) -> None:
         """Removes all that is in it, and ends it."""

@@ -1,8 +1,4 @@
-"""The local Docker platform, against a real engine, which judges what is there and what is left.
-
-Named so that it is not collected by itself: some of these tests fail for faults of the platform
-that are still open. Run it by its path; once it passes, name it test_local_docker.py.
-"""
+"""The local Docker platform, against a real engine, which judges what is there and what is left."""
 
 from __future__ import annotations
 
@@ -31,6 +27,7 @@ from infra_validator.files import Gfile
 from infra_validator.model_source import ModelSource
 from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import Report, Verdict
+from infra_validator.runners import docker_removal, local_docker
 from infra_validator.runners.base import Platform, ServerTask
 from infra_validator.runners.docker_owner import Owner
 from infra_validator.runners.local_docker import LocalDockerPlatform, LocalDockerRunner
@@ -48,6 +45,7 @@ from tests.platforms.docker_engine import (
     SecondEngine,
     TestEngine,
     TinyImage,
+    make_network,
     registry,
     test_images,
 )
@@ -550,6 +548,15 @@ def test_every_field_is_really_set(
         network.remove()
 
 
+def test_a_mount_at_the_temporary_folder_takes_the_place_of_ours(
+    start: Callable[..., tuple[LocalDockerRunner, Any]], tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o777)
+    _, container = start(mounts=[pb.Mount(source=str(tmp_path), target="/tmp", writable=True)])
+    assert shell(container, "touch /tmp/x") == (0, "")
+    assert (tmp_path / "x").exists()
+
+
 def test_only_the_servers_own_variables_reach_it(
     validate: Validate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -654,6 +661,17 @@ def test_several_tags_have_a_verdict_each(
     for binary, tag in zip(report.binaries, ("good", "shell", "again"), strict=True):
         server = binary.attempts[-1].server
         assert server["image_id"] == engine.client.images.get(f"{engine.name}:{tag}").id
+    assert report.binaries[2].attempts[-1].server["versions"] == {
+        "tensorflow_serving_github_branchtag": "2.99.0"
+    }
+
+
+def test_a_server_that_neither_image_nor_log_gives_a_version_is_asked_for_it(
+    validate: Validate,
+) -> None:
+    report = validate("stand-in")
+    assert report.verdict == Verdict.BLESSED, report.reason
+    assert server_of(report)["versions"] == {"ModelServer": "0.0-stand-in", "Library": "0.0"}
 
 
 def test_tags_run_side_by_side(validate: Validate, split: Path) -> None:
@@ -857,7 +875,12 @@ def test_an_image_that_cannot_be_run_is_told(validate: Validate, tag: str) -> No
             Blame.CONFIGURATION,
             "ulimits",
         ),
-        ({"platform": "linux/s390x"}, "image_unusable", Blame.INFRASTRUCTURE, ""),
+        (
+            {"platform": "linux/s390x", "pull_policy": "NEVER"},
+            "image_unusable",
+            Blame.INFRASTRUCTURE,
+            "",
+        ),
     ],
 )
 def test_what_the_engine_can_never_do_is_refused_once_and_by_its_field(
@@ -867,6 +890,33 @@ def test_what_the_engine_can_never_do_is_refused_once_and_by_its_field(
     assert told(report)[:2] == (category, blame)
     assert not named or report.reason.startswith(f"ServingSpec.local_docker.{named}: ")
     assert len(report.binaries[0].attempts) == 1
+
+
+def test_a_mount_source_that_does_not_exist_is_refused_before_anything_starts(
+    validate: Validate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(local_docker, "_in_container", lambda: False)
+    mounts = [pb.Mount(source=str(tmp_path), target="/a"), pb.Mount(source="/nowhere", target="/b")]
+    report = validate("nowhere", docker={"mounts": mounts})
+    assert told(report) == ("mount_source_missing", Blame.CONFIGURATION, Phase.STAGE)
+    assert report.reason.startswith("ServingSpec.local_docker.mounts[1].source: /nowhere ")
+    assert report.binaries == ()
+
+
+def test_a_server_that_serves_but_is_not_reached_is_the_networks_fault(
+    validate: Validate,
+) -> None:
+    report = validate(
+        "stand-in",
+        env={
+            "STAND_IN_LOG": "Loading servable version {name: m version: 1}\n"
+            "Running gRPC ModelServer at 0.0.0.0:8500 ..."
+        },
+        docker={"host_ip_address": "192.0.2.1"},  # of no machine (RFC 5737)
+        limits=pb.ValidationSpec(num_tries=1, max_loading_time_seconds=4),
+    )
+    assert told(report) == ("server_not_ready", Blame.INFRASTRUCTURE, Phase.LOAD)
+    assert "says that it serves" in report.reason
 
 
 def test_no_engine_names_the_socket_that_was_tried(
@@ -923,6 +973,50 @@ def test_a_context_that_is_not_there_is_not_exchanged_for_another(
     report = validate()
     assert told(report)[0] == "engine_unavailable"
     assert "gone" in report.reason
+
+
+@pytest.fixture
+def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An ssh that stays on this machine; it writes down what it was told."""
+    if shutil.which("docker") is None:
+        pytest.skip("needs Docker's own client, as the machine at the other end does")
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/told\nunset DOCKER_HOST DOCKER_CONTEXT\n'
+        'while [ "$1" != -- ]; do shift; done\nhost=$2\nshift 2\n'
+        'if [ "$host" = nowhere ]; then echo "ssh: connect to host nowhere: No route" >&2; '
+        'exit 255; fi\nexec "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    return tmp_path / "told"
+
+
+def test_an_engine_at_the_other_end_of_ssh(
+    engine: TestEngine, validate: Validate, split: Path, ssh: Path
+) -> None:
+    address = f"ssh://me@localhost:22{_SOCKET}"
+    report = validate(split=split, docker={"client_base_url": address})
+    assert report.verdict == Verdict.BLESSED, report.reason
+    lines = set(ssh.read_text().splitlines())
+    assert lines == {
+        "-o ConnectTimeout=30 -T -l me -p 22 -- localhost "
+        f"docker --host unix://{_SOCKET} system dial-stdio"
+    }
+    assert engine.containers() == []
+    # The model may be copied that way too, which is what an engine elsewhere needs.
+    copied = validate(docker={"client_base_url": address, "model_delivery": "COPY"})
+    assert copied.verdict == Verdict.BLESSED, copied.reason
+
+
+@pytest.mark.usefixtures("ssh")
+def test_what_ssh_says_is_told(validate: Validate) -> None:
+    report = validate(docker={"client_base_url": "ssh://nowhere"})
+    assert told(report)[0] == "engine_unavailable"
+    assert "ssh://nowhere" in report.reason
+    assert report.fault is not None
+    assert "No route" in report.fault.detail
 
 
 def test_certificates_that_are_not_there_are_told(
@@ -1023,6 +1117,57 @@ def test_a_pull_that_takes_too_long_is_told(validate: Validate) -> None:
     with registry(RegistryHandler.hang) as there:
         report = validate("1", image_name=f"{there.address}/a", docker={"pull_timeout_seconds": 1})
     assert told(report) == ("image_pull_timeout", Blame.INFRASTRUCTURE, Phase.IMAGE)
+
+
+def test_a_pull_that_hangs_half_way_is_ended_in_the_engine_too(
+    engine: TestEngine, validate: Validate, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = TinyImage({LABEL: engine.run})
+    with registry(image.serve_all_but_layers) as there, caplog.at_level("INFO", "infra_validator"):
+        name = f"{there.address}/a"
+        report = validate("1", image_name=name, docker={"pull_timeout_seconds": 3})
+        assert there.left.wait(_LIMIT_SECONDS), "the engine still pulls"
+    assert told(report) == ("image_pull_timeout", Blame.INFRASTRUCTURE, Phase.IMAGE)
+    assert report.fault is not None
+    assert report.fault.detail.startswith(f"pulling {name}:1: ")
+    assert f"pulling {name}:1: waiting for the registry" in caplog.messages
+
+
+def test_a_pull_is_given_up_at_once(engine: TestEngine, validate: Validate) -> None:
+    image = TinyImage({LABEL: engine.run})
+    cancellation = Cancellation()
+    with registry(image.serve_all_but_layers) as there:
+
+        def cancel() -> None:
+            there.asked.wait()
+            time.sleep(1)
+            cancellation.cancel("enough")
+
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        with pytest.raises(Cancelled):
+            validate("1", image_name=f"{there.address}/a", cancellation=cancellation)
+        thread.join()
+        assert there.left.wait(_LIMIT_SECONDS), "the engine still pulls"
+
+
+def test_an_image_of_another_platform_is_not_the_one_asked_for(
+    engine: TestEngine, validate: Validate
+) -> None:
+    here, other = (TinyImage({LABEL: engine.run}, name) for name in ("amd64", "s390x"))
+    with registry(here.serve) as there:
+        name = f"{there.address}/a"
+        with removing_image(engine, f"{name}:1"):
+            first = server_of(validate("1", image_name=name))
+            assert first["image_digests"] == [f"{name}@{here.digest}"]
+            there.asked.clear()
+            validate("1", image_name=name, docker={"platform": "linux/amd64"})
+            assert not there.asked.is_set()
+            there.answer = other.serve
+            second = server_of(validate("1", image_name=name, docker={"platform": "linux/s390x"}))
+            assert there.asked.is_set()
+            assert second["image_digests"] == [f"{name}@{other.digest}"]
+            engine.client.images.remove(first["image_id"], force=True)
 
 
 @contextlib.contextmanager
@@ -1229,6 +1374,37 @@ def test_what_could_not_be_removed_while_the_engine_was_away_is_removed_later(
     assert engine.containers() == []
 
 
+@pytest.mark.parametrize("patience", [20.0, 0.0])
+def test_an_engine_that_comes_back_after_the_last_try_keeps_nothing(
+    engine: TestEngine,
+    validate: Validate,
+    proxy: EngineProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    patience: float,
+) -> None:
+    monkeypatch.setattr(docker_removal, "_LAST_TRY_SECONDS", patience)
+    docker = {"client_base_url": proxy.address}
+
+    def restart() -> None:
+        wait_for(engine.running, "a running container")
+        time.sleep(0.3)
+        proxy.cut()
+        if patience:
+            time.sleep(2)
+            proxy.listen()
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    report = validate("stand-in", env={"STAND_IN_FAULT": "never_ready"}, docker=docker)
+    thread.join()
+    assert told(report) == ("engine_lost", Blame.INFRASTRUCTURE, Phase.LOAD)
+    if not patience:  # then the same process removes it when it validates again
+        assert len(engine.containers()) == 1
+        proxy.listen()
+        assert validate(docker=docker).verdict == Verdict.BLESSED
+    assert engine.containers() == []
+
+
 def test_an_engine_that_goes_away_during_a_pull_is_told(
     validate: Validate, proxy: EngineProxy
 ) -> None:
@@ -1249,17 +1425,33 @@ def test_an_engine_that_goes_away_during_a_pull_is_told(
     assert told(report) == ("engine_lost", Blame.INFRASTRUCTURE, Phase.IMAGE)
 
 
-@pytest.fixture
-def second_engine(open_folder: Path) -> Iterator[SecondEngine]:
+def start_second_engine(folder: Path, *flags: str) -> SecondEngine:
     """An engine that may be restarted, since nobody else uses it."""
     if os.getuid() != 0 or shutil.which("dockerd") is None:
         pytest.skip("only root can start a second Docker engine, where there is dockerd")
-    second = SecondEngine(open_folder)
+    second = SecondEngine(folder, *flags)
     try:
         second.start()
-        yield second
-    finally:
+    except BaseException:
         second.remove()
+        raise
+    return second
+
+
+def on_second_engine(second: SecondEngine) -> pb.LocalDockerConfig:
+    return pb.LocalDockerConfig(
+        client_base_url=second.address,
+        network=second.network,
+        host_ip_address="127.0.0.1",  # where nothing of this engine can be reached
+        mounts=[pb.Mount(source=here, target=at) for here, at in second.mounts()],
+    )
+
+
+@pytest.fixture
+def second_engine(open_folder: Path) -> Iterator[SecondEngine]:
+    second = start_second_engine(open_folder)
+    yield second
+    second.remove()
 
 
 def test_an_engine_that_is_restarted_while_a_model_loads(
@@ -1284,12 +1476,7 @@ def test_an_engine_that_is_restarted_while_a_model_loads(
         saved_model,
         image_name=second_engine.make_image(),
         images=("sleeps",),
-        local_docker=pb.LocalDockerConfig(
-            client_base_url=second_engine.address,
-            network=second_engine.network,
-            host_ip_address="127.0.0.1",  # where nothing of this engine can be reached
-            mounts=[pb.Mount(source=here, target=at) for here, at in second_engine.mounts()],
-        ),
+        local_docker=on_second_engine(second_engine),
         limits=pb.ValidationSpec(num_tries=2, max_loading_time_seconds=3),
     )
     thread.join()
@@ -1303,16 +1490,30 @@ def test_an_engine_that_is_restarted_while_a_model_loads(
     assert second_engine.client.api.containers(all=True) == []
 
 
+def test_an_engine_without_an_init_runs_servers_without_one(
+    saved_model: Path, open_folder: Path
+) -> None:
+    second = start_second_engine(open_folder, "--init-path", "no-such-init")
+    try:
+        second.make_network()
+        report = run(
+            saved_model,
+            image_name=second.make_image(),
+            images=("sleeps",),
+            local_docker=on_second_engine(second),
+            limits=pb.ValidationSpec(num_tries=1, max_loading_time_seconds=3),
+        )
+        assert told(report) == ("server_not_ready", Blame.INFRASTRUCTURE, Phase.LOAD)
+        assert second.client.api.containers(all=True) == []
+    finally:
+        second.remove()
+
+
 def test_an_answer_from_another_container_that_got_the_address_blesses_nothing(
     engine: TestEngine, validate: Validate, saved_model: Path, proxy: EngineProxy
 ) -> None:
     """Addresses are given anew as soon as a container has ended, ports too."""
-    import docker
-
-    pool = docker.types.IPAMPool(subnet="10.213.77.0/28")
-    network = engine.client.networks.create(
-        f"tests-{engine.run}", ipam=docker.types.IPAMConfig(pool_configs=[pool])
-    )
+    network = make_network(engine.client, f"tests-{engine.run}")
 
     def exchange() -> None:
         wait_for(engine.running, "a running container")
