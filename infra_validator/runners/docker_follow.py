@@ -72,6 +72,11 @@ class OutputFollower:
         """Begins."""
         self._thread.start()
 
+    def end(self, seconds: float) -> None:
+        """Asks for nothing more, and waits that long for what is on its way."""
+        self._ended.set()
+        self._thread.join(seconds)
+
     def finish(self, client: docker.DockerClient, seconds: float) -> None:
         """After the container's end: has all of the output, or the end of it.
 
@@ -81,8 +86,7 @@ class OutputFollower:
         """
         import docker
 
-        self._ended.set()
-        self._thread.join(seconds)
+        self.end(seconds)
         # An engine that rotates a log ends the stream of it.
         last = Output()
         try:

@@ -264,12 +264,15 @@ class LocalDockerRunner:
         client.api.start(self._name)
         follower = OutputFollower(self._engine, self._name, self._output, self._task.wake)
         follower.start()
-        self._endpoint = self._find_endpoint(client)
-        self._enter(Phase.LOAD)
-        code = int(client.api.wait(self._name)["StatusCode"])
-        if not self._gate.closed:
-            follower.finish(client, self._settings.timeout_seconds)
-            self._note_end(client, code)
+        try:
+            self._endpoint = self._find_endpoint(client)
+            self._enter(Phase.LOAD)
+            code = int(client.api.wait(self._name)["StatusCode"])
+            if not self._gate.closed:
+                follower.finish(client, self._settings.timeout_seconds)
+                self._note_end(client, code)
+        finally:
+            follower.end(_END_KNOWN_SECONDS)
 
     def _note_end(self, client: docker.DockerClient, code: int) -> None:
         import docker

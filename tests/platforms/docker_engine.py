@@ -170,6 +170,7 @@ class Registry(http.server.ThreadingHTTPServer):
 
     Attributes:
         asked: set once somebody asked.
+        half: set once an answer was begun that will not be finished.
         left: set once somebody went away without having been answered.
         closing: set when it closes.
     """
@@ -180,6 +181,7 @@ class Registry(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), RegistryHandler)
         self.answer = answer
         self.asked = threading.Event()
+        self.half = threading.Event()
         self.left = threading.Event()
         self.closing = threading.Event()
 
@@ -243,12 +245,20 @@ class TinyImage:
                 ],
             }
         ).encode()
+        self._layer = _digest(layer)
         self._blobs = {_digest(config): config, _digest(layer): layer}
         self.digest = _digest(self._manifest)
 
-    def serve_all_but_layers(self, request: RegistryHandler) -> None:
-        """Answers as `serve`, but for what takes long."""
-        if "/blobs/" in request.path:
+    def serve_half(self, request: RegistryHandler) -> None:
+        """Answers as `serve`, but sends of the layer only the beginning."""
+        which = request.path.rpartition("/")[2]
+        if which == self._layer:
+            layer = self._blobs[which]
+            request.send_response(200)
+            request.send_header("Content-Length", str(len(layer)))
+            request.end_headers()
+            request.wfile.write(layer[:10])
+            request.server.half.set()
             request.hang()
         else:
             self.serve(request)
@@ -358,7 +368,7 @@ def make_network(client: Any, name: str) -> Any:
     import docker
 
     while True:
-        subnet = f"10.{random.randrange(64, 256)}.{random.randrange(256)}.0/28"
+        subnet = f"10.{random.randrange(64, 256)}.{random.randrange(256)}.0/28"  # noqa: S311
         pool = docker.types.IPAMPool(subnet=subnet)
         try:
             return client.networks.create(
