@@ -10,7 +10,6 @@ import http.server
 import io
 import json
 import random
-import select
 import socket
 import subprocess
 import tarfile
@@ -156,13 +155,22 @@ class RegistryHandler(http.server.BaseHTTPRequestHandler):
         self.reply(status, body, Content_Type="application/json", **headers)
 
     def hang(self) -> None:
-        """No answer until the registry closes, or whoever asked goes away."""
+        """No answer until the registry closes."""
+        self.server.closing.wait()
         self.close_connection = True
-        while not self.server.closing.wait(0.05):
-            readable, _, _ = select.select([self.connection], [], [], 0)
-            if readable and not self.connection.recv(1, socket.MSG_PEEK):
-                self.server.left.set()
-                return
+
+    def trickle(self) -> None:
+        """An answer that comes a byte at a time, until whoever asked goes away."""
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Length", str(2**30))
+        self.end_headers()
+        self.server.trickling.set()
+        try:
+            while not self.server.closing.wait(0.05):
+                self.wfile.write(b"x")
+        except OSError:
+            self.server.left.set()
 
 
 class Registry(http.server.ThreadingHTTPServer):
@@ -170,8 +178,8 @@ class Registry(http.server.ThreadingHTTPServer):
 
     Attributes:
         asked: set once somebody asked.
-        half: set once an answer was begun that will not be finished.
-        left: set once somebody went away without having been answered.
+        trickling: set once an answer was begun that has no end.
+        left: set once nobody listens to it any more.
         closing: set when it closes.
     """
 
@@ -181,7 +189,7 @@ class Registry(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), RegistryHandler)
         self.answer = answer
         self.asked = threading.Event()
-        self.half = threading.Event()
+        self.trickling = threading.Event()
         self.left = threading.Event()
         self.closing = threading.Event()
 
@@ -249,17 +257,10 @@ class TinyImage:
         self._blobs = {_digest(config): config, _digest(layer): layer}
         self.digest = _digest(self._manifest)
 
-    def serve_half(self, request: RegistryHandler) -> None:
-        """Answers as `serve`, but sends of the layer only the beginning."""
-        which = request.path.rpartition("/")[2]
-        if which == self._layer:
-            layer = self._blobs[which]
-            request.send_response(200)
-            request.send_header("Content-Length", str(len(layer)))
-            request.end_headers()
-            request.wfile.write(layer[:10])
-            request.server.half.set()
-            request.hang()
+    def serve_for_ever(self, request: RegistryHandler) -> None:
+        """Answers as `serve`, but the layer has no end."""
+        if request.path.rpartition("/")[2] == self._layer:
+            request.trickle()
         else:
             self.serve(request)
 

@@ -1120,11 +1120,11 @@ def test_a_pull_that_takes_too_long_is_told(validate: Validate) -> None:
     assert told(report) == ("image_pull_timeout", Blame.INFRASTRUCTURE, Phase.IMAGE)
 
 
-def test_a_pull_that_hangs_half_way_is_ended_in_the_engine_too(
+def test_a_pull_that_takes_too_long_is_ended_in_the_engine_too(
     engine: TestEngine, validate: Validate, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = TinyImage({LABEL: engine.run})
-    with registry(image.serve_half) as there, caplog.at_level("INFO", "infra_validator"):
+    with registry(image.serve_for_ever) as there, caplog.at_level("INFO", "infra_validator"):
         name = f"{there.address}/a"
         report = validate("1", image_name=name, docker={"pull_timeout_seconds": 3})
         assert there.left.wait(_LIMIT_SECONDS), "the engine still pulls"
@@ -1137,10 +1137,10 @@ def test_a_pull_that_hangs_half_way_is_ended_in_the_engine_too(
 def test_a_pull_is_given_up_at_once(engine: TestEngine, validate: Validate) -> None:
     image = TinyImage({LABEL: engine.run})
     cancellation = Cancellation()
-    with registry(image.serve_half) as there:
+    with registry(image.serve_for_ever) as there:
 
         def cancel() -> None:
-            there.half.wait()
+            there.trickling.wait()
             cancellation.cancel("enough")
 
         thread = threading.Thread(target=cancel)
