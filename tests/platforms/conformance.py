@@ -170,11 +170,10 @@ class PlatformConformance(abc.ABC):
     def test_close_comes_last_and_may_be_repeated(
         self, platform: Platform, task: ServerTask, started: Callable[[Platform], Runner]
     ) -> None:
-        if not isinstance(platform, Closes):
-            pytest.skip("this platform has no close")
         started(platform).stop()
-        platform.close()
-        platform.close()
+        for _ in range(2):
+            if isinstance(platform, Closes):
+                platform.close()
         assert self.count_servers(task.workdir) == 0
 
     def test_progress_is_a_text_or_nothing(
