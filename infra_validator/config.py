@@ -24,6 +24,8 @@ DEFAULT_NUM_TRIES = 5
 DEFAULT_NUM_EXAMPLES = 1
 DEFAULT_REQUEST_TIMEOUT_SECONDS = 60.0
 DEFAULT_MAX_PARALLEL_SERVERS = 4
+DEFAULT_MAX_PARALLEL_REQUESTS = 1
+DEFAULT_MAX_WARMUP_RECORDS = 1000
 
 # Of seconds, eleven days; gRPC's deadlines overflow somewhat later.
 _MAX_NUMBER = 1e6
@@ -105,12 +107,14 @@ class LimitsConfig:
         request_seconds: for one request.
         num_tries: upper bound of attempts for one serving binary.
         parallel_servers: upper bound of servers running at the same time.
+        parallel_requests: upper bound of requests under way to one server.
     """
 
     loading_seconds: float
     request_seconds: float
     num_tries: int
     parallel_servers: int
+    parallel_requests: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +127,8 @@ class RequestConfig:
         split_name: split of the examples, or None for the first.
         num_examples: examples for each signature.
         make_warmup: whether to stamp the model with the requests as warm-up.
+        max_warmup_records: upper bound of requests that become warm-up.
+        keep_failed_request: whether a request that fails is kept as a file.
     """
 
     signature_names: tuple[str, ...]
@@ -130,6 +136,8 @@ class RequestConfig:
     split_name: str | None
     num_examples: int
     make_warmup: bool
+    max_warmup_records: int
+    keep_failed_request: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,6 +217,13 @@ def parse(
                     "ValidationSpec.max_parallel_servers",
                     validation_spec.max_parallel_servers,
                     DEFAULT_MAX_PARALLEL_SERVERS,
+                )
+            ),
+            parallel_requests=int(
+                _positive(
+                    "ValidationSpec.max_parallel_requests",
+                    validation_spec.max_parallel_requests,
+                    DEFAULT_MAX_PARALLEL_REQUESTS,
                 )
             ),
         ),
@@ -361,7 +376,20 @@ def _parse_requests(spec: pb.RequestSpec, *, query: bool) -> RequestConfig:
             _positive("RequestSpec.num_examples", spec.num_examples, DEFAULT_NUM_EXAMPLES)
         ),
         make_warmup=spec.make_warmup,
+        max_warmup_records=_parse_max_warmup_records(spec),
+        keep_failed_request=spec.keep_failed_request,
     )
+
+
+def _parse_max_warmup_records(spec: pb.RequestSpec) -> int:
+    field, most = "RequestSpec.max_warmup_records", DEFAULT_MAX_WARMUP_RECORDS
+    records = int(_positive(field, spec.max_warmup_records, most))
+    if records > most:
+        raise SpecError(
+            f"{field}: {records} is too much; TensorFlow Serving refuses a model with more than "
+            f"{most} warm-up requests."
+        )
+    return records
 
 
 def _notes(serving: pb.TensorFlowServing, platform: str) -> tuple[str, ...]:

@@ -151,16 +151,20 @@ class PodOverrides(_message.Message):
     def __init__(self, annotations: _Optional[_Mapping[str, str]] = ..., env: _Optional[_Iterable[_Union[EnvVar, _Mapping]]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ...) -> None: ...
 
 class RequestSpec(_message.Message):
-    __slots__ = ["make_warmup", "num_examples", "split_name", "tensorflow_serving"]
+    __slots__ = ["keep_failed_request", "make_warmup", "max_warmup_records", "num_examples", "split_name", "tensorflow_serving"]
+    KEEP_FAILED_REQUEST_FIELD_NUMBER: _ClassVar[int]
     MAKE_WARMUP_FIELD_NUMBER: _ClassVar[int]
+    MAX_WARMUP_RECORDS_FIELD_NUMBER: _ClassVar[int]
     NUM_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     SPLIT_NAME_FIELD_NUMBER: _ClassVar[int]
     TENSORFLOW_SERVING_FIELD_NUMBER: _ClassVar[int]
+    keep_failed_request: bool
     make_warmup: bool
+    max_warmup_records: int
     num_examples: int
     split_name: str
     tensorflow_serving: TensorFlowServingRequestSpec
-    def __init__(self, tensorflow_serving: _Optional[_Union[TensorFlowServingRequestSpec, _Mapping]] = ..., split_name: _Optional[str] = ..., num_examples: _Optional[int] = ..., make_warmup: bool = ...) -> None: ...
+    def __init__(self, tensorflow_serving: _Optional[_Union[TensorFlowServingRequestSpec, _Mapping]] = ..., split_name: _Optional[str] = ..., num_examples: _Optional[int] = ..., make_warmup: bool = ..., keep_failed_request: bool = ..., max_warmup_records: _Optional[int] = ...) -> None: ...
 
 class Resources(_message.Message):
     __slots__ = ["claims", "limits", "requests"]
@@ -266,15 +270,17 @@ class Ulimit(_message.Message):
     def __init__(self, name: _Optional[str] = ..., soft: _Optional[int] = ..., hard: _Optional[int] = ...) -> None: ...
 
 class ValidationSpec(_message.Message):
-    __slots__ = ["fail_execution_when_undetermined", "max_loading_time_seconds", "max_parallel_servers", "num_tries", "request_timeout_seconds"]
+    __slots__ = ["fail_execution_when_undetermined", "max_loading_time_seconds", "max_parallel_requests", "max_parallel_servers", "num_tries", "request_timeout_seconds"]
     FAIL_EXECUTION_WHEN_UNDETERMINED_FIELD_NUMBER: _ClassVar[int]
     MAX_LOADING_TIME_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_PARALLEL_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     MAX_PARALLEL_SERVERS_FIELD_NUMBER: _ClassVar[int]
     NUM_TRIES_FIELD_NUMBER: _ClassVar[int]
     REQUEST_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     fail_execution_when_undetermined: bool
     max_loading_time_seconds: int
+    max_parallel_requests: int
     max_parallel_servers: int
     num_tries: int
     request_timeout_seconds: float
-    def __init__(self, max_loading_time_seconds: _Optional[int] = ..., num_tries: _Optional[int] = ..., request_timeout_seconds: _Optional[float] = ..., max_parallel_servers: _Optional[int] = ..., fail_execution_when_undetermined: bool = ...) -> None: ...
+    def __init__(self, max_loading_time_seconds: _Optional[int] = ..., num_tries: _Optional[int] = ..., request_timeout_seconds: _Optional[float] = ..., max_parallel_servers: _Optional[int] = ..., fail_execution_when_undetermined: bool = ..., max_parallel_requests: _Optional[int] = ...) -> None: ...

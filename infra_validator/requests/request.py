@@ -25,6 +25,7 @@ class Request:
         method: the RPC.
         message: the RPC's request message.
         description: what it carries (names, types, shapes), never the content.
+        batch_size: how many examples, or rows, it carries.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Request:
     method: Method
     message: Any
     description: str
+    batch_size: int = 1
 
 
 def to_warmup_record(request: Request) -> bytes:

@@ -136,6 +136,8 @@ def test_defaults_are_those_of_the_code() -> None:
         ("ValidationSpec", "num_tries", config.DEFAULT_NUM_TRIES),
         ("ValidationSpec", "request_timeout_seconds", config.DEFAULT_REQUEST_TIMEOUT_SECONDS),
         ("ValidationSpec", "max_parallel_servers", config.DEFAULT_MAX_PARALLEL_SERVERS),
+        ("ValidationSpec", "max_parallel_requests", config.DEFAULT_MAX_PARALLEL_REQUESTS),
+        ("RequestSpec", "max_warmup_records", config.DEFAULT_MAX_WARMUP_RECORDS),
         (
             "LocalDockerConfig",
             "client_timeout_seconds",

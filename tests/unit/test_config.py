@@ -10,8 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra_validator import config
-from infra_validator.config import ConfigFileSource, LimitsConfig, RequestConfig
+from infra_validator.config import (
+    DEFAULT_MAX_WARMUP_RECORDS,
+    ConfigFileSource,
+    LimitsConfig,
+    RequestConfig,
+)
 from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.saved_model.warmup import MAX_WARMUP_RECORDS
 from infra_validator.specs import SpecError
 
 SERVING = "ServingSpec.tensorflow_serving"
@@ -66,12 +72,15 @@ def test_defaults_are_those_of_tfx() -> None:
         split_name=None,
         num_examples=1,
         make_warmup=False,
+        max_warmup_records=1000,
+        keep_failed_request=False,
     )
 
 
 def test_defaults_of_our_own_fields() -> None:
     parsed = parse()
     assert (parsed.limits.request_seconds, parsed.limits.parallel_servers) == (60, 4)
+    assert parsed.limits.parallel_requests == 1
     assert parsed.fail_execution_when_undetermined is False
     assert parsed.requests is None
     assert (parsed.platform.name, parsed.platform.settings) == ("local_process", {})
@@ -98,6 +107,7 @@ def test_what_is_given_is_kept() -> None:
             "num_tries": 2,
             "request_timeout_seconds": 1.5,
             "max_parallel_servers": 9,
+            "max_parallel_requests": 3,
             "fail_execution_when_undetermined": True,
         },
         {
@@ -108,6 +118,8 @@ def test_what_is_given_is_kept() -> None:
             "split_name": "eval",
             "num_examples": 12,
             "make_warmup": True,
+            "max_warmup_records": 20,
+            "keep_failed_request": True,
         },
     )
     assert parsed.model_name == "ranker"
@@ -119,7 +131,11 @@ def test_what_is_given_is_kept() -> None:
         "monitoring_config_file": ConfigFileSource(None, "gs://bucket/monitoring.pbtxt"),
     }
     assert parsed.limits == LimitsConfig(
-        loading_seconds=7, request_seconds=1.5, num_tries=2, parallel_servers=9
+        loading_seconds=7,
+        request_seconds=1.5,
+        num_tries=2,
+        parallel_servers=9,
+        parallel_requests=3,
     )
     assert parsed.fail_execution_when_undetermined is True
     assert parsed.requests == RequestConfig(
@@ -128,6 +144,8 @@ def test_what_is_given_is_kept() -> None:
         split_name="eval",
         num_examples=12,
         make_warmup=True,
+        max_warmup_records=20,
+        keep_failed_request=True,
     )
 
 
@@ -136,12 +154,21 @@ LIMITS = [
     ("num_tries", "num_tries", 5),
     ("request_timeout_seconds", "request_seconds", 60),
     ("max_parallel_servers", "parallel_servers", 4),
+    ("max_parallel_requests", "parallel_requests", 1),
 ]
 
 
 @pytest.mark.parametrize(("field", "attribute", "default"), LIMITS)
 def test_zero_means_unset(field: str, attribute: str, default: float) -> None:
     assert getattr(parse(None, {field: 0}).limits, attribute) == default
+
+
+def test_more_warm_up_than_a_server_takes_is_refused() -> None:
+    assert refusal(request_spec=requests(make_warmup=True, max_warmup_records=1001)).startswith(
+        "RequestSpec.max_warmup_records: 1001 is too much"
+    )
+    assert "max_warmup_records" in refusal(request_spec=requests(max_warmup_records=-1))
+    assert DEFAULT_MAX_WARMUP_RECORDS == MAX_WARMUP_RECORDS
 
 
 def test_zero_examples_means_unset() -> None:
