@@ -138,7 +138,7 @@ def test_copies_from_a_disk_with_reflinks_to_another(
 
 
 def test_a_copy_shares_nothing_with_what_it_was_copied_from(files: Any, tmp_path: Path) -> None:
-    """What is read-only in the source can be written in the copy, and that changes the copy only."""
+    """What is read-only in the source can be written in the copy, and changes the copy only."""
     content = make_tree(tmp_path / "source")
     os.link(tmp_path / "source" / "saved_model.pb", tmp_path / "other name")
     for path in (tmp_path / "source").rglob("*"):
