@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra_validator import docker_config
+from infra_validator import docker_config, request_config
 from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.request_config import SourceConfig
 from infra_validator.specs import SpecError, to_dict
 
 DEFAULT_MODEL_NAME = "infra-validation-model"
@@ -129,6 +130,7 @@ class RequestConfig:
         make_warmup: whether to stamp the model with the requests as warm-up.
         max_warmup_records: upper bound of requests that become warm-up.
         keep_failed_request: whether a request that fails is kept as a file.
+        source: how requests are made.
     """
 
     signature_names: tuple[str, ...]
@@ -138,6 +140,7 @@ class RequestConfig:
     make_warmup: bool
     max_warmup_records: int
     keep_failed_request: bool
+    source: SourceConfig = dataclasses.field(default_factory=SourceConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,8 +181,8 @@ def parse(
         serving_spec: what serves, and where.
         validation_spec: limits; None for the defaults.
         request_spec: what to ask; None to load only.
-        query: whether there are examples to ask with. Without, `request_spec`
-            is checked and then left out, as TFX's component does.
+        query: whether there are examples to ask with. Without, a `request_spec`
+            that needs them is checked and then left out, as TFX's component does.
 
     Raises:
         SpecError: for the first field that can never work.
@@ -188,6 +191,7 @@ def parse(
     platform = _parse_platform(serving_spec)
     requests = None
     if request_spec is not None:
+        query = query or not request_config.needs_examples(request_spec)
         checked = _parse_requests(request_spec, query=query)
         requests = checked if query else None
     return ValidationConfig(
@@ -368,6 +372,11 @@ def _parse_requests(spec: pb.RequestSpec, *, query: bool) -> RequestConfig:
     ):
         if "" in values:
             raise SpecError(f"RequestSpec.tensorflow_serving.{field}: an entry is empty.")
+    if request_config.ALL in serving.signature_names and len(set(serving.signature_names)) > 1:
+        raise SpecError(
+            'RequestSpec.tensorflow_serving.signature_names: "*" means all; name no other '
+            "signature beside it."
+        )
     return RequestConfig(
         signature_names=tuple(dict.fromkeys(serving.signature_names)) or (DEFAULT_SIGNATURE,),
         tag_set=tuple(dict.fromkeys(serving.tag_set)) or DEFAULT_TAG_SET,
@@ -378,6 +387,7 @@ def _parse_requests(spec: pb.RequestSpec, *, query: bool) -> RequestConfig:
         make_warmup=spec.make_warmup,
         max_warmup_records=_parse_max_warmup_records(spec),
         keep_failed_request=spec.keep_failed_request,
+        source=request_config.parse(spec),
     )
 
 

@@ -37,12 +37,11 @@ from infra_validator.report import (
     Report,
     WarmUpReport,
 )
-from infra_validator.requests.examples import Examples, take_records
-from infra_validator.requests.from_examples import build_requests
+from infra_validator.requests.examples import Examples
 from infra_validator.requests.request import Request, to_warmup_record
 from infra_validator.runners.base import Closes, Platform, ServerTask
 from infra_validator.runners.registry import load_platform
-from infra_validator.saved_model.reader import check_is_saved_model, read_signatures
+from infra_validator.saved_model.reader import check_is_saved_model
 from infra_validator.saved_model.warmup import choose_records, stamp_model
 from infra_validator.servers.base import ServingBinary
 from infra_validator.servers.tensorflow_serving import TensorFlowServing
@@ -76,7 +75,7 @@ class Candidate:
 
     Attributes:
         model_uri: the SavedModel's folder.
-        examples: what to ask with; None where nothing is to be asked.
+        examples: what to ask with; None where there are none.
         stamp_uri: where to put the model with warm-up requests, if the
             configuration asks for it; None for nowhere. A folder that is there
             is replaced; after anything but a blessing there is none.
@@ -321,25 +320,21 @@ class _Validation:
 
     def _build_requests(self) -> list[Request]:
         asked = self._config.requests
-        if asked is None or self._candidate.examples is None:
+        if asked is None or (asked.source.needs_examples and self._candidate.examples is None):
             return []
-        signatures = read_signatures(
-            self._files, self._model.uri, asked.tag_set, asked.signature_names
-        )
-        records = take_records(
-            self._files, self._candidate.examples, asked.split_name, asked.num_examples
-        )
-        if len(records.values) < asked.num_examples:
-            self._note(
-                f"The split {records.split_name!r} holds only {len(records.values)} examples; "
-                f"{asked.num_examples} were asked for."
-            )
-        return build_requests(
+        # What fills tensors needs numpy and TensorFlow's messages.
+        from infra_validator.requests.build import make_requests
+
+        made = make_requests(
+            self._files,
+            self._model.uri,
             self._config.model_name,
-            signatures,
-            records,
-            self._candidate.examples.payload_format,
+            asked,
+            self._candidate.examples,
         )
+        for note in made.notes:
+            self._note(note)
+        return list(made.requests)
 
     def _try_all(self, platform: Platform, trial: _Trial) -> None:
         """Side by side, up to the limit; then those alone that may have disturbed each other.
@@ -537,7 +532,8 @@ class _Validation:
             verdict=judge_fault(found),
             reason=self._success() if found is None else found.summary,
             mode=Mode.LOAD_ONLY
-            if self._config.requests is None or self._candidate.examples is None
+            if self._config.requests is None
+            or (self._config.requests.source.needs_examples and self._candidate.examples is None)
             else Mode.LOAD_AND_QUERY,
             model=self._model.uri,
             platform=self._config.platform.name,

@@ -17,6 +17,7 @@ from infra_validator.config import (
     RequestConfig,
 )
 from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.request_config import SourceConfig
 from infra_validator.saved_model.warmup import MAX_WARMUP_RECORDS
 from infra_validator.specs import SpecError
 
@@ -146,6 +147,7 @@ def test_what_is_given_is_kept() -> None:
         make_warmup=True,
         max_warmup_records=20,
         keep_failed_request=True,
+        source=SourceConfig(max_requests=12, signatures_chosen=True),
     )
 
 
