@@ -145,12 +145,20 @@ def _draft(signature: Signature, body: Mapping[str, Any]) -> Draft:
         except UnfitError as error:
             raise _BodyError(f"the input {name!r} {error}") from None
         _check_shape(name, array, signature)
-    firsts = {
-        tensor.tensor_shape.dim[0].size for tensor in tensors.values() if tensor.tensor_shape.dim
-    }
     if size is None:
-        size = firsts.pop() if len(firsts) == 1 else 1
+        size = _batch_size(signature, tensors)
     return drafts.predict(signature.name, tensors, size)
+
+
+def _batch_size(signature: Signature, tensors: Mapping[str, Any]) -> int:
+    """The rows of the inputs whose first dimension is open, if they agree."""
+    firsts = {
+        tensor.tensor_shape.dim[0].size
+        for name, tensor in tensors.items()
+        if signature.inputs[name].shape is None or (signature.inputs[name].shape or (0,))[0] is None
+        if tensor.tensor_shape.dim
+    }
+    return firsts.pop() if len(firsts) == 1 else 1
 
 
 def _check_shape(name: str, array: Array, signature: Signature) -> None:

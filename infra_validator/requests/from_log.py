@@ -100,11 +100,8 @@ def _from_message(method: Method, message: Any) -> Draft:
     )
     signature = ", ".join(spec.signature_name or _DEFAULT_SIGNATURE for spec in specs)
     if method == Method.PREDICT:
-        sizes = {
-            tensor.tensor_shape.dim[0].size
-            for tensor in message.inputs.values()
-            if tensor.tensor_shape.dim
-        }
+        shapes = [tensor.tensor_shape.dim for tensor in message.inputs.values()]
+        sizes = {shape[0].size if shape else 1 for shape in shapes}
         size = sizes.pop() if len(sizes) == 1 else 1
         return Draft(signature, method, message, describe(message.inputs), size)
     kind = message.input.WhichOneof("kind")

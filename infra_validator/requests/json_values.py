@@ -94,4 +94,6 @@ def _integers(numbers: list[Any], dtype: str) -> Array:
 def _kind(item: Any) -> str:
     if isinstance(item, Mapping):
         return "an object"
-    return "null" if item is None else f"a {type(item).__name__}"
+    if isinstance(item, bool):
+        return "a truth value"
+    return "null" if item is None else "a text" if isinstance(item, str) else "a number"
