@@ -199,8 +199,8 @@ CATEGORIES: dict[str, Category] = _table(
             "examples_unfit",
             Blame.DATA,
             False,
-            "The records must be serialized tf.Example messages, as ExampleGen writes them by "
-            "default.",
+            "Look at the features that the fault names; records must be serialized tf.Example "
+            "messages, as ExampleGen writes them by default.",
         ),
         # The configuration's.
         Category("configuration_invalid", Blame.CONFIGURATION, False, "Correct the field named."),

@@ -27,6 +27,7 @@ from infra_validator.report import Report, Verdict
 from infra_validator.requests.examples import Examples
 from infra_validator.runners import docker_faults
 from infra_validator.runners.docker_owner import MANAGED_LABEL
+from infra_validator.specs import to_message
 from infra_validator.validation.engine import Candidate, validate
 from tests.pipelines.components import BringExamples, BringModel
 from tests.platforms.conformance import PlatformConformance
@@ -377,6 +378,23 @@ def test_the_snippet_of_the_readme_builds_the_component(tmp_path: Path) -> None:
     )
     assert component in pipeline.components
     assert component.inputs.keys() == {"model", "examples"}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in marked(DOCS / "protos.md") if name.startswith("requests-")]
+)
+def test_the_examples_of_requests_are_valid(name: str) -> None:
+    names: dict[str, Any] = {
+        "RequestSpec": iv.RequestSpec,
+        "TensorFlowServingRequestSpec": iv.TensorFlowServingRequestSpec,
+    }
+    exec(marked(DOCS / "protos.md")[name], names)  # noqa: S102
+    serving = pb.ServingSpec(
+        tensorflow_serving=pb.TensorFlowServing(), local_process=pb.LocalProcessConfig()
+    )
+    spec = to_message(names["request_spec"], pb.RequestSpec, "request_spec")
+    parsed = config.parse(serving, None, spec, query=name == "requests-mapping")
+    assert parsed.requests is not None
 
 
 @pytest.fixture
