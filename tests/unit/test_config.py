@@ -17,11 +17,12 @@ from infra_validator.config import (
     RequestConfig,
 )
 from infra_validator.proto import infra_validator_pb2 as pb
-from infra_validator.request_config import SourceConfig
+from infra_validator.request_config import Source, SourceConfig
 from infra_validator.saved_model.warmup import MAX_WARMUP_RECORDS
 from infra_validator.specs import SpecError
 
 SERVING = "ServingSpec.tensorflow_serving"
+REQUESTS = "RequestSpec.tensorflow_serving"
 
 
 def serving(**fields: Any) -> dict[str, Any]:
@@ -36,6 +37,10 @@ def with_server(**fields: Any) -> dict[str, Any]:
 
 def requests(**fields: Any) -> dict[str, Any]:
     return {"tensorflow_serving": {}} | fields
+
+
+def asked(**fields: Any) -> dict[str, Any]:
+    return {"tensorflow_serving": fields}
 
 
 def parse(
@@ -393,3 +398,81 @@ def test_parsing_leaves_the_specs_as_they_are() -> None:
     before = spec.SerializeToString(deterministic=True)
     config.parse(spec, query=False)
     assert spec.SerializeToString(deterministic=True) == before
+
+
+@pytest.mark.parametrize(
+    ("request_spec", "field"),
+    [
+        (requests(batch_sizes=[1, 0]), "RequestSpec.batch_sizes[1]: 0"),
+        (requests(batch_sizes=[-1]), "RequestSpec.batch_sizes[0]: -1"),
+        (requests(batch_sizes=[10**6]), "RequestSpec.batch_sizes[0]: 1000000"),
+        (requests(split_names=[""]), "RequestSpec.split_names: an entry is empty"),
+        (requests(split_names=["*", "a"]), 'RequestSpec.split_names: "*" means all'),
+        (requests(split_names=["a"], split_name="b"), "RequestSpec.split_names: split_name is set"),
+        (requests(json_file=" "), "RequestSpec.json_file: empty"),
+        (requests(prediction_log_file=""), "RequestSpec.prediction_log_file: empty"),
+        (requests(json_file="f", split_name="b"), "RequestSpec.json_file: requests are not made"),
+        (requests(from_signature=True, split_names=["*"]), "RequestSpec.from_signature: requests"),
+        (
+            requests(json_file="f", batch_sizes=[2]),
+            "RequestSpec.batch_sizes: requests of json_file",
+        ),
+        (asked(signature_names=["*", "a"]), f'{REQUESTS}.signature_names: "*" means all'),
+        (asked(input_features={"x": ""}), f"{REQUESTS}.input_features: an entry"),
+        (
+            asked(input_features={"x": "f"}, input_constants={"x": 1}),
+            f"{REQUESTS}.input_constants: 'x' is in input_features too",
+        ),
+        (
+            {**asked(input_features={"x": "f"}), "from_signature": True},
+            f"{REQUESTS}.input_features: requests are made from from_signature",
+        ),
+        (
+            {**asked(multi_inference=True), "prediction_log_file": "f"},
+            f"{REQUESTS}.multi_inference: requests of prediction_log_file are sent as they are",
+        ),
+    ],
+)
+def test_requests_that_cannot_be_made_are_refused(request_spec: dict[str, Any], field: str) -> None:
+    assert refusal(request_spec=request_spec).startswith(field)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "uri"),
+    [
+        ({}, Source.EXAMPLES, None),
+        ({"from_signature": False}, Source.EXAMPLES, None),
+        ({"from_signature": True}, Source.SIGNATURE, None),
+        ({"json_file": "/f"}, Source.JSON, "/f"),
+        ({"prediction_log_file": "gs://b/f"}, Source.PREDICTION_LOG, "gs://b/f"),
+    ],
+)
+def test_the_source_of_requests(fields: dict[str, Any], kind: Source, uri: str | None) -> None:
+    parsed = parse(request_spec=requests(**fields), query=kind == Source.EXAMPLES).requests
+    assert parsed is not None
+    assert (parsed.source.kind, parsed.source.uri) == (kind, uri)
+    left_out = parse(request_spec=requests(**fields), query=False).requests
+    assert (left_out is None) == parsed.source.needs_examples
+
+
+def test_how_requests_are_made() -> None:
+    source = {
+        "tensorflow_serving": {
+            "signature_names": ["*"],
+            "input_features": {"b": "f", "a": "g"},
+            "input_constants": {"k": [1, "x", {"b64": "AA=="}], "big": "9007199254740993"},
+            "multi_inference": True,
+        },
+        "split_names": ["train", "eval", "train"],
+        "batch_sizes": [8, 1, 8],
+    }
+    parsed = parse(request_spec=source).requests
+    assert parsed is not None
+    assert parsed.source == SourceConfig(
+        split_names=("train", "eval"),
+        batch_sizes=(8, 1),
+        signatures_chosen=True,
+        input_features={"a": "g", "b": "f"},
+        input_constants={"k": [1, "x", {"b64": "AA=="}], "big": "9007199254740993"},
+        multi_inference=True,
+    )
