@@ -66,6 +66,9 @@ _logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+# A signal that comes while Python is on its way into a wait is seen only when that wait ends.
+_NOTICE_SIGNAL_SECONDS = 0.25
+
 _RETRY_WAIT = tenacity.wait_exponential_jitter(initial=1, max=30)
 
 
@@ -377,7 +380,8 @@ class _Validation:
         """Runs jobs in other threads, so that a signal finds this one waiting for nothing else."""
         try:
             runs = [pool.submit(job) for job in jobs]
-            concurrent.futures.wait(runs)
+            while concurrent.futures.wait(runs, _NOTICE_SIGNAL_SECONDS).not_done:
+                pass
         except BaseException as error:  # an interrupt from the keyboard, for one
             self._cancellation.cancel(f"interrupted by {type(error).__name__}")
             raise
