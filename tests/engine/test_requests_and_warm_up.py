@@ -322,6 +322,63 @@ def test_no_more_warm_up_than_a_server_takes(saved_model: Path, tmp_path: Path) 
     assert any(note.startswith("Of 1500 requests, 1000 were") for note in report.notes)
 
 
+def test_every_signature_and_batch_size_has_its_share_of_the_warm_up(
+    saved_model: Path, split: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "stamped"
+    report = run(
+        saved_model,
+        split=split,
+        signatures=("serving_default", "raw"),
+        num_examples=12,
+        make_warmup=True,
+        stamp_uri=str(target),
+        limits=limits(max_parallel_requests=4),
+        request_fields={"batch_sizes": [1, 3], "max_warmup_records": 8},
+    )
+    assert report.verdict == Verdict.BLESSED, report.reason
+    shares: dict[tuple[str, int], int] = {}
+    for record in records(target / WARM_UP):
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        [tensor] = request.inputs.values()
+        kind = (request.model_spec.signature_name, tensor.tensor_shape.dim[0].size)
+        shares[kind] = shares.get(kind, 0) + 1
+    assert shares == {
+        (signature, size): 2 for signature in ("serving_default", "raw") for size in (1, 3)
+    }
+    assert report.warm_up is not None
+    assert [first.signature for first in report.warm_up.first_requests] == [
+        "serving_default",
+        "raw",
+    ]
+    assert report.binaries[0].attempts[-1].warm_up_records == 8
+
+
+def test_a_kept_request_can_be_sent_again_from_its_file(
+    saved_model: Path, split: Path, stand_in: str, tmp_path: Path
+) -> None:
+    """To debug with: against another server, or a mended model."""
+    report = run(
+        saved_model,
+        split=split,
+        executable=stand_in,
+        env={"STAND_IN_REFUSE": "3"},
+        num_examples=5,
+        request_fields={"keep_failed_request": True},
+    )
+    kept = tmp_path / FAILED_REQUEST_FILE_NAME
+    kept.write_bytes(report.attachments[FAILED_REQUEST_FILE_NAME])
+    again = run(
+        saved_model,
+        split=split,
+        limits=limits(),
+        request_fields={"prediction_log_file": str(kept)},
+    )
+    assert again.verdict == Verdict.BLESSED, again.reason
+    [request] = again.binaries[0].attempts[0].requests
+    assert request.signature == "serving_default"
+
+
 def test_the_users_limit_is_kept(saved_model: Path, split: Path, tmp_path: Path) -> None:
     report = run(
         saved_model,
