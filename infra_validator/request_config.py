@@ -7,6 +7,8 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from google.protobuf import json_format
+
 from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.specs import SpecError, to_dict
 
@@ -90,7 +92,7 @@ def parse(spec: pb.RequestSpec) -> SourceConfig:
         max_requests=spec.num_examples or DEFAULT_FILE_REQUESTS,
         signatures_chosen=bool(serving.signature_names),
         input_features=_input_features(serving.input_features),
-        input_constants=to_dict(serving.input_constants),
+        input_constants=_input_constants(serving),
         multi_inference=serving.multi_inference,
     )
     _check_combination(config)
@@ -133,6 +135,16 @@ def _input_features(features: Mapping[str, str]) -> dict[str, str]:
                 "feature."
             )
     return dict(sorted(features.items()))
+
+
+def _input_constants(serving: pb.TensorFlowServingRequestSpec) -> dict[str, Any]:
+    try:
+        return to_dict(serving.input_constants)
+    except json_format.SerializeToJsonError:  # older versions of protobuf write it as text
+        raise SpecError(
+            "RequestSpec.tensorflow_serving.input_constants: JSON has no such number; write it as "
+            'text, "Infinity", "-Infinity" or "NaN".'
+        ) from None
 
 
 def _check_combination(config: SourceConfig) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from infra_validator.requests.mapping import Constant, unsupported
 from infra_validator.requests.request import Method, Request
-from infra_validator.requests.tensors import UnfitError, describe, to_proto
+from infra_validator.requests.tensors import UnfitError, check_size, describe, to_proto
 from infra_validator.saved_model.reader import Signature
 
 # Method names of SignatureDefs (tensorflow/python/saved_model/signature_constants.py).
@@ -56,6 +56,7 @@ def predict(signature: str, inputs: Mapping[str, Any], batch_size: int, what: st
 
     message = predict_pb2.PredictRequest()
     message.model_spec.signature_name = signature
+    _check_size(signature, inputs.values())
     for name, tensor in inputs.items():
         message.inputs[name].CopyFrom(tensor)
     return Draft(signature, Method.PREDICT, message, describe(message.inputs) + what, batch_size)
@@ -71,7 +72,7 @@ def on_examples(signature: Signature, examples: Sequence[Any]) -> Draft:
     else:
         message = regression_pb2.RegressionRequest()
     message.model_spec.signature_name = signature.name
-    message.input.example_list.examples.extend(examples)
+    _extend(message, signature.name, examples)
     return Draft(signature.name, method, message, _count_text(examples), len(examples))
 
 
@@ -84,7 +85,7 @@ def together(signatures: Sequence[Signature], examples: Sequence[Any]) -> Draft:
         task = message.tasks.add()
         task.model_spec.signature_name = signature.name
         task.method_name = signature.method
-    message.input.example_list.examples.extend(examples)
+    _extend(message, signatures[0].name, examples)
     return Draft(
         ", ".join(signature.name for signature in signatures),
         Method.MULTI_INFERENCE,
@@ -92,6 +93,19 @@ def together(signatures: Sequence[Signature], examples: Sequence[Any]) -> Draft:
         _count_text(examples),
         len(examples),
     )
+
+
+def _extend(message: Any, signature: str, examples: Sequence[Any]) -> None:
+    _check_size(signature, examples)
+    message.input.example_list.examples.extend(examples)
+
+
+def _check_size(signature: str, parts: Iterable[Any]) -> None:
+    """Each part may be small enough, and all together too large."""
+    try:
+        check_size(sum(part.ByteSize() for part in parts))
+    except UnfitError as error:
+        raise too_large(signature, error) from None
 
 
 def _count_text(examples: Sequence[Any]) -> str:
@@ -146,6 +160,12 @@ def is_serialized_input(signature: Signature) -> str | None:
         if spec.dtype == "DT_STRING" and (spec.shape is None or len(spec.shape) <= 1):
             return name if spec.shape != (0,) else None
     return None
+
+
+def only_size_of_examples(signature: Signature) -> int | None:
+    """The one number of tf.Examples that a Classify or Regress signature takes, if only one."""
+    shapes = [spec.shape for spec in signature.inputs.values()]
+    return shapes[0][0] if len(shapes) == 1 and shapes[0] else None
 
 
 def fitting_sizes(

@@ -95,7 +95,8 @@ class ExampleSource:
         """
         if signature.method in {drafts.CLASSIFY, drafts.REGRESS}:
             table = self._table_for(signature)
-            for size in fitting_sizes(signature, self._asked.batch_sizes, None, notes):
+            only = drafts.only_size_of_examples(signature)
+            for size in fitting_sizes(signature, self._asked.batch_sizes, only, notes):
                 for batch in self._batches(size, notes):
                     yield drafts.on_examples(signature, [table.examples[i] for i in batch])
         elif signature.method == drafts.PREDICT:

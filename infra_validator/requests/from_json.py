@@ -181,7 +181,8 @@ def _by_name(signature: Signature, value: Any) -> dict[str, Any]:
                 f"{', '.join(sorted(inputs))}"
             )
         return dict.fromkeys(inputs, value)
-    missing, unknown = sorted(inputs.keys() - value.keys()), sorted(value.keys() - inputs.keys())
+    missing = sorted(inputs.keys() - value.keys() - signature.defaults)
+    unknown = sorted(value.keys() - inputs.keys())
     if missing or unknown:
         problem = f"has no {missing[0]!r}" if missing else f"has {unknown[0]!r}, which is no input"
         raise _BodyError(
@@ -200,7 +201,10 @@ def _rows(signature: Signature, instances: Any) -> tuple[dict[str, Any], int]:
                 columns[name].append(value)
         except _BodyError as error:
             raise _BodyError(f"instance {number}: {error}") from None
-    return dict(columns), len(instances)
+    given = {name: values for name, values in columns.items() if values}
+    if any(len(values) != len(instances) for values in given.values()):
+        raise _BodyError("an input that may be left out is in some instances only")
+    return dict(given), len(instances)
 
 
 def _on_examples(signature: Signature, body: Mapping[str, Any]) -> Draft:

@@ -77,7 +77,8 @@ class MadeUpSource:
         """
         if signature.method in {drafts.CLASSIFY, drafts.REGRESS}:
             example = self._example(signature, notes)
-            for size in fitting_sizes(signature, self._batch_sizes, None, notes):
+            only = drafts.only_size_of_examples(signature)
+            for size in fitting_sizes(signature, self._batch_sizes, only, notes):
                 yield drafts.on_examples(signature, [example] * size)
             return
         if signature.method != drafts.PREDICT or not signature.inputs:
@@ -124,7 +125,7 @@ class MadeUpSource:
             for name, tensor in _components(signature, composite, size).items():
                 filled.setdefault(name, tensor)
         for name, spec in signature.inputs.items():
-            if name not in filled:
+            if name not in filled and name not in signature.defaults:
                 filled[name] = self._input(signature, name, spec, size, notes)
         return filled
 

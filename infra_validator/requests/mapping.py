@@ -144,7 +144,8 @@ def plan_inputs(
         composites: ragged and sparse tensors among them.
         features: name to type of the features that there are.
         chosen: input to feature, by the user.
-        constants: what needs no feature.
+        constants: what needs no feature; neither do inputs that have a
+            default.
 
     Raises:
         FaultError: "inputs_unmatched", with both sides.
@@ -171,10 +172,10 @@ def plan_inputs(
         if name in constants or name in taken:
             continue
         feature = _find(chosen.get(name, name), features, exact=name in chosen)
-        if feature is None:
-            unmatched.append(chosen.get(name, name))
-        else:
+        if feature is not None:
             dense[name] = feature
+        elif name in chosen or name not in signature.defaults:
+            unmatched.append(chosen.get(name, name))
     if unmatched:
         raise _unmatched(signature, features, unmatched)
     return Plan(constants, dense, tuple(grouped))

@@ -58,7 +58,7 @@ class Graph:
 
     def calls_with(self, endpoint: str) -> Iterator[tuple[str, int]]:
         """Functions that take a tensor as it is: name, and which argument it is."""
-        yield from self._calls_with(self._root, _source(endpoint), 0)
+        yield from self._calls_with(self._root, _source(endpoint), set())
 
     def constant_strings(self, frame: Frame, reference: str) -> list[bytes] | None:
         """The strings that a reference stands for, where they are constant."""
@@ -100,16 +100,19 @@ class Graph:
                     taken = {inner.arguments[place] for place in arguments}
                     yield from self._reached(inner, taken, seen, depth + 1)
 
-    def _calls_with(self, frame: Frame, name: str, depth: int) -> Iterator[tuple[str, int]]:
+    def _calls_with(
+        self, frame: Frame, name: str, seen: set[tuple[str, int]]
+    ) -> Iterator[tuple[str, int]]:
         for node, place in frame.consumers.get(name, ()):
             if node.op == "Identity":
-                yield from self._calls_with(frame, node.name, depth)
+                yield from self._calls_with(frame, node.name, seen)
             elif node.op in _CALLS or node.op in self._functions:
                 for function, offset in self._called(node):
                     inner = self._call(frame, node, function, offset)
-                    if place < len(inner.arguments) and depth < _MAX_DEPTH:
+                    if place < len(inner.arguments) and (function, place) not in seen:
+                        seen.add((function, place))
                         yield function, place
-                        yield from self._calls_with(inner, inner.arguments[place], depth + 1)
+                        yield from self._calls_with(inner, inner.arguments[place], seen)
 
     def _called(self, node: Any) -> Iterator[tuple[str, int]]:
         """Functions that a node calls, each with the place of its first argument."""

@@ -51,11 +51,13 @@ class Signature:
         name: its key in the MetaGraph.
         method: its method name, such as "tensorflow/serving/predict".
         inputs: input key to what it takes.
+        defaults: inputs that a request may leave out.
     """
 
     name: str
     method: str
     inputs: Mapping[str, TensorSpec]
+    defaults: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,6 +225,7 @@ def _signature(name: str, proto: Any) -> Signature:
             )
             for key, info in proto.inputs.items()
         },
+        defaults=frozenset(proto.defaults),
     )
 
 

@@ -174,6 +174,7 @@ def save_tf1(base: Path) -> Path:
         scores = tf.concat([total, -total], 1)
         classes = tf.tile(tf.constant([["no", "yes"]]), [tf.shape(total)[0], 1])
         vector = v1.placeholder(tf.float32, [None, 3], name="vector")
+        bias = v1.placeholder(tf.float32, [], name="bias")
         words = v1.sparse_placeholder(tf.string, [None, None], name="words")
         handle = v1.placeholder(tf.resource, [], name="handle")
         info = v1.saved_model.build_tensor_info
@@ -192,11 +193,16 @@ def save_tf1(base: Path) -> Path:
             ),
             "regress": signature({"inputs": examples}, {"outputs": total}, REGRESS),
             "raw": signature({"vector": vector}, {"y": tf.reduce_sum(vector, 1)}, PREDICT),
+            "with_default": signature(
+                {"vector": vector, "bias": bias}, {"y": tf.reduce_sum(vector, 1) + bias}, PREDICT
+            ),
             "coo": signature({"words": words}, {"y": words.values}, PREDICT),
             "handle": signature({"handle": handle}, {"y": tf.constant(1.0)}, PREDICT),
             "other": signature({"vector": vector}, {"y": tf.identity(vector)}, "custom/method"),
             "nothing": signature({}, {"pi": tf.constant(3.14)}, PREDICT),
         }
+        default = tf.make_tensor_proto(0.5)
+        signatures["with_default"].defaults["bias"].CopyFrom(default)
         session.run(v1.global_variables_initializer())
         builder = v1.saved_model.Builder(str(base / "1"))
         builder.add_meta_graph_and_variables(session, ["serve"], signatures)

@@ -13,6 +13,7 @@ import infra_validator as iv
 from infra_validator.executor import ValidationFailedError
 from tests.component.test_executor import Run
 from tests.conftest import example_bytes, write_split
+from tests.requests import models
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 
@@ -23,7 +24,7 @@ def execution(tmp_path: Path) -> Run:
 
 
 def sent(execution: Run) -> list[dict[str, Any]]:
-    [attempt] = execution.report["binaries"][0]["attempts"]
+    attempt = execution.report["binaries"][0]["attempts"][0]
     requests: list[dict[str, Any]] = attempt["requests"]
     return requests
 
@@ -134,3 +135,24 @@ def test_a_warm_up_of_one_model_is_sent_to_the_next(
     again = Run(tmp_path / "again")
     again.do(model, requests=requests(prediction_log_file=str(warm_up)))
     assert [one["description"] for one in sent(again)] == ["examples: DT_STRING [1]"] * 3
+
+
+def test_warm_up_of_every_kind_of_request_is_proven(execution: Run, tmp_path: Path) -> None:
+    models.save_tf1(tmp_path / "exported")
+    model = model_of(tmp_path / "exported" / "1", tmp_path)
+    spec = requests(
+        signature_names=["serving_default", "classify", "regress"],
+        from_signature=True,
+        make_warmup=True,
+        batch_sizes=[1, 2],
+    )
+    spec.tensorflow_serving.multi_inference = True
+    execution.do(model, requests=spec)
+    assert execution.report["verdict"] == "blessed", execution.report["reason"]
+    assert [one["method"] for one in sent(execution)] == [
+        *["Predict"] * 2,
+        *["Classify"] * 2,
+        *["Regress"] * 2,
+        *["MultiInference"] * 2,
+    ]
+    assert execution.report["warm_up_records_written"] == 8

@@ -307,3 +307,23 @@ def test_a_mapping_to_an_input_that_does_not_exist_is_refused(field: str) -> Non
     with pytest.raises(FaultError, match="Is 'length' meant") as caught:
         check_inputs_exist([signature], *given_fields.values())
     assert field in caught.value.fault.summary
+
+
+def test_classify_keeps_a_fixed_batch_size() -> None:
+    rows = [example({"x": [number]}) for number in range(3)]
+    source = ExampleSource(Records("train", tuple(rows)), TF_EXAMPLE_FORMAT, Asked(1))
+    spec = {"inputs": TensorSpec("DT_STRING", (3,))}
+    signature = Signature("c", "tensorflow/serving/classify", spec)
+    [draft] = source.requests(signature, ModelFacts(), [])
+    assert (draft.batch_size, draft.description) == (3, "3 tf.Examples")
+
+
+def test_a_request_too_large_for_a_message_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra_validator.requests.tensors.MAX_TENSOR_BYTES", 10)
+    assert "signature 's' takes" in failure(X, [{"x": [1.0, 2.0]}] * 2, batch_sizes=[2])
+    source = ExampleSource(
+        Records("train", (example({"x": [1.0] * 9}),)), TF_EXAMPLE_FORMAT, Asked(1)
+    )
+    signature = Signature("c", "tensorflow/serving/classify", {"inputs": X["x"]})
+    with pytest.raises(FaultError, match="no request can carry more than 2 GiB"):
+        list(source.requests(signature, ModelFacts(), []))

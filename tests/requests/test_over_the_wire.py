@@ -378,3 +378,35 @@ def test_examples_in_the_form_of_the_rest_api(tf1: Served, tmp_path: Path) -> No
     [request] = tf1.make(query=False, json_file=str(path)).requests
     result = tf1.client.call(request.method.value, request.message).result
     assert [one.value for one in result.regressions] == [1.5, 6.5]
+
+
+def test_an_input_with_a_default_is_left_out_where_nothing_feeds_it(
+    tf1: Served, tmp_path: Path
+) -> None:
+    path = tmp_path / "requests.json"
+    path.write_text(
+        json.dumps({"signature_name": "with_default", "instances": [{"vector": [0, 1, 2]}]})
+    )
+    name = "with_default"
+    asked = [
+        *tf1.ask(name),
+        *tf1.ask(name, query=False, from_signature=True),
+        *tf1.ask(name, query=False, json_file=str(path)),
+    ]
+    assert [sorted(request.message.inputs) for request, _ in asked] == [["vector"]] * 3
+    assert [answer["y"].tolist() for _, answer in asked] == [[3.5], [0.5], [3.5]]
+    [(_, answer)] = tf1.ask(name, serving={"input_constants": {"bias": 2}})
+    assert answer["y"].tolist() == [5.0]
+
+
+def test_a_mapped_feature_that_is_not_there_is_no_default(tf1: Served) -> None:
+    serving = {"signature_names": ["with_default"], "input_features": {"bias": "nowhere"}}
+    with pytest.raises(FaultError, match="no feature 'nowhere'"):
+        tf1.make(serving=serving)
+
+
+def test_resources_and_sparse_tensors_of_tensorflow_1_cannot_be_fed(tf1: Served) -> None:
+    for name, said in (("handle", "DT_RESOURCE"), ("coo", "sparse or composite tensor")):
+        for more in ({}, {"query": False, "from_signature": True}):
+            with pytest.raises(FaultError, match=said):
+                tf1.make(serving={"signature_names": [name]}, **more)

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra_validator import config
+from infra_validator import config, request_config
 from infra_validator.config import (
     DEFAULT_MAX_WARMUP_RECORDS,
     ConfigFileSource,
@@ -476,3 +476,14 @@ def test_how_requests_are_made() -> None:
         input_constants={"k": [1, "x", {"b64": "AA=="}], "big": "9007199254740993"},
         multi_inference=True,
     )
+
+
+def test_a_constant_that_json_cannot_hold_is_its_text_or_refused() -> None:
+    spec = pb.RequestSpec(tensorflow_serving=pb.TensorFlowServingRequestSpec())
+    spec.tensorflow_serving.input_constants["x"] = math.inf
+    try:
+        constants = request_config.parse(spec).input_constants
+    except SpecError as error:
+        assert '"Infinity"' in str(error)
+    else:  # protobuf 3.20
+        assert constants == {"x": "Infinity"}
