@@ -43,6 +43,7 @@ from infra_validator.validation.outcome import (
     with_caching_hint,
     worth_trying_alone,
 )
+from infra_validator.validation.progress import AttemptEnded, Observer, Subject, ignore, no_detail
 from infra_validator.validation.timeline import Timeline
 from infra_validator.version import __version__
 from infra_validator.waiting import Cancellation, Wake
@@ -79,6 +80,7 @@ def validate(
     cancellation: Cancellation | None = None,
     notes: Sequence[str] = (),
     find_platform: Callable[[PlatformConfig], Platform] = load_platform,
+    observer: Observer = ignore,
 ) -> Report:
     """Validates a model.
 
@@ -89,6 +91,7 @@ def validate(
         cancellation: by which the caller can have it given up.
         notes: what the report should say besides.
         find_platform: how a platform is found by its configuration.
+        observer: is told what happens, from several threads.
 
     Returns:
         The report, whatever the outcome.
@@ -107,6 +110,7 @@ def validate(
             [*notes, *config.notes],
             find_platform,
             workspace,
+            observer,
         ).run()
 
 
@@ -148,6 +152,7 @@ class _Validation:
         notes: list[str],
         find_platform: Callable[[PlatformConfig], Platform],
         workspace: Path,
+        observer: Observer,
     ) -> None:
         self._candidate = candidate
         self._config = config
@@ -158,7 +163,8 @@ class _Validation:
         self._workspace = workspace
         self._origin = time.monotonic()
         self._started_at = datetime.datetime.now(datetime.timezone.utc)
-        self._timeline = Timeline(self._origin, "Validation")
+        self._observer = observer
+        self._timeline = Timeline(self._origin, Subject(), observer)
         self._model = ModelSource(candidate.model_uri, files, workspace, cancellation.check)
         self._requests: list[Request] = []
         self._closing = contextlib.ExitStack()
@@ -330,24 +336,37 @@ class _Validation:
         workdir = self._workspace / f"{index}-{number}"
         workdir.mkdir(mode=0o700)
         wake = Wake()
+        subject = Subject(server.name, number)
+        runner = platform.create_runner(ServerTask(server, self._model, workdir, wake))
         attempt = Attempt(
             number,
-            platform.create_runner(ServerTask(server, self._model, workdir, wake)),
+            runner,
             server,
             AttemptLimits(
                 platform.phase_limits,
                 self._config.limits.loading_seconds,
                 self._config.limits.request_seconds,
             ),
-            Timeline(self._origin, f"{server.name}, attempt {number}"),
+            Timeline(
+                self._origin,
+                subject,
+                self._observer,
+                limits={
+                    **platform.phase_limits,
+                    Phase.LOAD: self._config.limits.loading_seconds,
+                },
+                # Not every platform can tell how far it has got.
+                detail=getattr(runner, "progress", no_detail),
+            ),
             wake,
             self._cancellation,
         )
         report = attempt.run(self._requests)
         for note in report.notes:
-            _logger.warning("%s, attempt %d: %s", server.name, number, note)
+            _logger.warning("%s: %s", subject, note)
         if report.fault is not None:
-            _logger.warning("%s, attempt %d: %s", server.name, number, report.fault.summary)
+            _logger.warning("%s: %s", subject, report.fault.summary)
+        self._observer(AttemptEnded(subject, report.fault))
         return report
 
     def _note(self, text: str) -> None:
