@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from google.protobuf import json_format, struct_pb2, text_format
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from infra_validator.proto import infra_validator_pb2 as pb
@@ -95,8 +95,12 @@ def assign_fields(specs: pb.Specs, assignments: Iterable[str], origin: str) -> N
         _assign(specs, path.split("."), value, f"{origin} {path}", path, begun)
 
 
-def field_paths(descriptor: Descriptor = pb.Specs.DESCRIPTOR, prefix: str = "") -> Iterator[str]:
+def field_paths() -> Iterator[str]:
     """The paths of all fields that a value can be given to; those of maps end with a dot."""
+    return _paths_below(pb.Specs.DESCRIPTOR, "")
+
+
+def _paths_below(descriptor: Any, prefix: str) -> Iterator[str]:
     for field in descriptor.fields:
         path = f"{prefix}{field.name}"
         kind = field.message_type
@@ -107,7 +111,7 @@ def field_paths(descriptor: Descriptor = pb.Specs.DESCRIPTOR, prefix: str = "") 
         else:
             yield path
             if kind.file is pb.DESCRIPTOR and not _is_repeated(field):
-                yield from field_paths(kind, f"{path}.")
+                yield from _paths_below(kind, f"{path}.")
 
 
 def _assign(
@@ -148,7 +152,7 @@ def _assign(
 
 def _assign_map(
     message: Any,
-    field: FieldDescriptor,
+    field: Any,
     rest: list[str],
     value: str,
     where: str,
@@ -182,7 +186,7 @@ def _assign_struct(struct: Any, parts: list[str], value: str) -> None:
     struct.update({parts[-1]: content})
 
 
-def _append(message: Any, field: FieldDescriptor, value: str, where: str) -> None:
+def _append(message: Any, field: Any, value: str, where: str) -> None:
     if value.startswith("["):
         _parse_into(message, json.dumps({field.name: _json(value, where)}), where)
     elif field.message_type is None:
@@ -218,7 +222,7 @@ def _set(message: Any, name: str, value: object, where: str) -> None:
         raise SpecError(f"{where}: {value!r} does not fit: {error}.") from None
 
 
-def _scalar(field: FieldDescriptor, value: str, where: str) -> Any:
+def _scalar(field: Any, value: str, where: str) -> Any:
     if field.cpp_type in _WHOLE_NUMBERS:
         try:
             return int(value)
@@ -244,7 +248,7 @@ def _scalar(field: FieldDescriptor, value: str, where: str) -> Any:
     return value
 
 
-def _unknown(descriptor: Descriptor, name: str, where: str, path: str) -> SpecError:
+def _unknown(descriptor: Any, name: str, where: str, path: str) -> SpecError:
     names = [field.name for field in descriptor.fields]
     meant = _meant(name, names)
     whole = None if meant else _complete(path)
@@ -272,10 +276,10 @@ def _meant(name: str, known: Iterable[str]) -> str:
     return f"; is {found[0]!r} meant?" if found else ""
 
 
-def _is_repeated(field: FieldDescriptor) -> bool:
+def _is_repeated(field: Any) -> bool:
     told = getattr(field, "is_repeated", None)  # protobuf 6 warns of `label`
     return field.label == FieldDescriptor.LABEL_REPEATED if told is None else bool(told)
 
 
-def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
+def _is_map(field: Any) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
