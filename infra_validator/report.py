@@ -14,11 +14,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from infra_validator.faults import Fault, Phase
+from infra_validator.plain import read_record
+from infra_validator.text import printable
 
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning or goes; new fields do not raise it."""
 
 FILE_NAME = "infra_validation_report.json"
+PAGE_NAME = "infra_validation_report.html"
+
+
+class ReportError(ValueError):
+    """Raised for a text that is no report, or a report that this version cannot read."""
 
 
 class Verdict(str, enum.Enum):
@@ -152,3 +159,65 @@ class Report:
     def to_json(self) -> str:
         """The report as JSON text."""
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Report:
+        """The report that `to_json` wrote, here or in another version of the package.
+
+        Fields that this version does not know are passed over.
+
+        Raises:
+            ReportError: if it is no report, or one of a newer schema.
+        """
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ReportError(f"This is no report: it is not JSON ({error}).") from error
+        version = value.get("schema_version") if isinstance(value, dict) else None
+        if type(version) is not int:
+            raise ReportError("This is no report: it has no schema_version.")
+        if version > SCHEMA_VERSION:
+            raise ReportError(
+                f"The report has schema_version {version}, this infra-validator reads up to "
+                f"{SCHEMA_VERSION}; read it with infra-validator "
+                f"{value.get('infra_validator_version', 'of that time')} or later."
+            )
+        try:
+            return read_record(Report, value)
+        except ValueError as error:
+            raise ReportError(f"This is no report of schema_version {version}: {error}.") from error
+
+    def __str__(self) -> str:
+        """The verdict, the reason and what to do, in a few lines."""
+        lines = [f"{self.verdict.value.replace('_', ' ').capitalize()}: {self.reason}"]
+        if self.fault is not None and self.fault.hint:
+            lines.append(f"What to do: {self.fault.hint}")
+        lines.append(f"Model: {self.model}")
+        lines += [
+            f"{binary.name}: {binary.verdict.value.replace('_', ' ')}, "
+            f"{len(binary.attempts)} attempt{'s' if len(binary.attempts) > 1 else ''}"
+            for binary in self.binaries
+        ]
+        return "\n".join(printable(line) for line in lines)
+
+    def to_html(self) -> str:
+        """The report as one self-contained HTML page."""
+        from infra_validator.report_page import render
+
+        return render(self)
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, for notebooks."""
+        from infra_validator.report_page import render_frame
+
+        return render_frame(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """For IPython where it shows no HTML."""
+        printer.text(str(self))
+
+    def __rich__(self) -> Any:
+        """For rich's print and consoles."""
+        from infra_validator.report_text import to_rich
+
+        return to_rich(self)
