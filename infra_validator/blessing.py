@@ -16,8 +16,10 @@ from infra_validator.keys import (
     NOT_BLESSED_FILE,
 )
 from infra_validator.report import Report, Verdict
+from infra_validator.text import printable
 
 _MAX_PROPERTY_CHARACTERS = 1000
+_PLACES = {"report_uri", "report_page_uri"}
 
 
 def publish(report: Report, blessing: types.Artifact) -> str:
@@ -38,6 +40,7 @@ def publish(report: Report, blessing: types.Artifact) -> str:
         "reason": report.reason,
         "mode": report.mode.value,
         "report_uri": place,
+        "report_page_uri": _page_path(blessing.uri),
         "infra_validator_version": report.infra_validator_version,
         "platform": report.platform,
         "serving_binaries": ", ".join(_describe_servers(report)),
@@ -52,17 +55,22 @@ def publish(report: Report, blessing: types.Artifact) -> str:
             "fault_hint": report.fault.hint,
         }
     for key, value in properties.items():
-        shown = value if key == "report_uri" else value[:_MAX_PROPERTY_CHARACTERS]
+        shown = value if key in _PLACES else printable(value)[:_MAX_PROPERTY_CHARACTERS]
         blessing.set_string_custom_property(key, shown)
     return place
 
 
 def write_report(report: Report, folder: str) -> str:
-    """Writes the report as JSON into a folder; returns where."""
+    """Writes the report into a folder, as JSON and as a page; returns where the JSON is."""
     fileio.makedirs(folder)
     path = os.path.join(folder, reports.FILE_NAME)  # noqa: PTH118
     io_utils.write_string_file(path, report.to_json())
+    io_utils.write_string_file(_page_path(folder), report.to_html())
     return path
+
+
+def _page_path(folder: str) -> str:
+    return os.path.join(folder, reports.PAGE_NAME)  # noqa: PTH118
 
 
 def _describe_servers(report: Report) -> list[str]:

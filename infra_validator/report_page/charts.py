@@ -14,8 +14,8 @@ from infra_validator.report_page.numbers import LogAxis, duration, linear_ticks,
 _LEAST_WIDTH = 0.35
 _BINS = 48
 _DOT_PIXELS = 9
-_MOST_DOTS = 7
-_PLOT_PIXELS = 66
+_MOST_DOTS = 9
+_PLOT_PIXELS = 88
 _PERCENTS = (50, 90, 99)
 _LEAST_SECONDS = 1e-6  # where the clock's steps end
 
@@ -42,7 +42,7 @@ def timeline_view(report: Report) -> dict[str, Any]:
     end = end if end > 0 else 1.0
     return {
         "ticks": [
-            (_percent(tick / end), duration(tick) if tick else "0") for tick in linear_ticks(end)
+            (_percent(tick / end), _tick_text(tick) if tick else "0") for tick in linear_ticks(end)
         ],
         "rows": [
             {
@@ -106,10 +106,9 @@ def latency_view(report: Report) -> dict[str, Any] | None:
 
 
 def _tick_text(seconds: float) -> str:
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= scale * 0.999:
-            break
-    return f"{seconds / scale:.3g} {unit}"
+    if seconds >= 0.999:
+        return f"{seconds:.3g} s"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 0.999e-3 else f"{seconds * 1e6:.3g} µs"
 
 
 def _by_signature(attempt: AttemptReport) -> dict[tuple[str, str], list[RequestReport]]:

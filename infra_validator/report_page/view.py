@@ -69,7 +69,8 @@ def view_of(report: Report) -> dict[str, Any]:
         "latency": latency_view(report),
         "fault": _fault_view(report.fault, report),
         "binaries": [
-            _binary_view(number, binary) for number, binary in enumerate(report.binaries, 1)
+            _binary_view(number, binary, alone=len(report.binaries) == 1)
+            for number, binary in enumerate(report.binaries, 1)
         ],
         "notes": list(report.notes),
         "configuration": _pretty(report.configuration) if report.configuration else "",
@@ -85,7 +86,7 @@ def _asked(report: Report) -> list[tuple[str, str, str]]:
     """What was asked of what: label, value, and how to set it."""
     rows = [("Model", report.model, "code")]
     if report.binaries:
-        names = ", ".join(binary.name for binary in report.binaries)
+        names = ", ".join(map(_served_by, report.binaries))
         rows.append(("Served by", names, "text"))
     rows.append(("Platform", report.platform or "none: nothing was started", "text"))
     rows.append(("Asked", _question(report), "text"))
@@ -102,6 +103,11 @@ def _asked(report: Report) -> list[tuple[str, str, str]]:
     return rows
 
 
+def _served_by(binary: BinaryReport) -> str:
+    run = _text(binary.attempts[-1].server.get("server") or binary.name)
+    return binary.name if run == binary.name else f"{binary.name} ({run})"
+
+
 def _question(report: Report) -> str:
     if report.mode == Mode.LOAD_ONLY:
         return "to load; no request was to be sent"
@@ -109,10 +115,12 @@ def _question(report: Report) -> str:
     if not sent:
         return "to load, and to answer requests; none was sent"
     signatures = list(dict.fromkeys(request.signature for request in sent))
+    answered = sum(request.seconds is not None for request in sent)
+    servers = f" of {len(report.binaries)} servers" if len(report.binaries) > 1 else ""
     return (
-        f"to load, and to answer {count(len(sent), 'request')}"
-        f"{f' of {len(report.binaries)} servers' if len(report.binaries) > 1 else ''} "
-        f"({'signatures' if len(signatures) > 1 else 'signature'} {', '.join(signatures)})"
+        f"to load, and to answer {count(len(sent), 'request')}{servers} to the "
+        f"{'signatures' if len(signatures) > 1 else 'signature'} {', '.join(signatures)}; "
+        f"{answered if answered < len(sent) else 'all'} answered"
     )
 
 
@@ -162,7 +170,7 @@ def _link_to_decisive(report: Report) -> str:
     return ""
 
 
-def _binary_view(number: int, binary: BinaryReport) -> dict[str, Any]:
+def _binary_view(number: int, binary: BinaryReport, *, alone: bool) -> dict[str, Any]:
     word, symbol, _ = _VERDICTS[binary.verdict]
     return {
         "id": number,
@@ -171,13 +179,15 @@ def _binary_view(number: int, binary: BinaryReport) -> dict[str, Any]:
         "word": word,
         "symbol": symbol,
         "attempts": [
-            _attempt_view(number, attempt, last=attempt is binary.attempts[-1])
+            _attempt_view(number, attempt, last=attempt is binary.attempts[-1], alone=alone)
             for attempt in binary.attempts
         ],
     }
 
 
-def _attempt_view(number: int, attempt: AttemptReport, *, last: bool) -> dict[str, Any]:
+def _attempt_view(
+    number: int, attempt: AttemptReport, *, last: bool, alone: bool
+) -> dict[str, Any]:
     server = attempt.server
     versions = server.get("versions")
     found = attempt.fault
@@ -191,9 +201,9 @@ def _attempt_view(number: int, attempt: AttemptReport, *, last: bool) -> dict[st
     decisive = decisive_line(attempt.log_tail, found)
     return {
         "number": attempt.number,
-        "last": last,
+        "show_command": last and (alone or found is not None),
         "server": server.get("server") or "",
-        "versions": [(_label(str(key)), _text(value)) for key, value in versions.items()]
+        "versions": [(str(key), _text(value)) for key, value in versions.items()]
         if isinstance(versions, Mapping)
         else [],
         "facts": facts + small,

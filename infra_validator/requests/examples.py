@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from infra_validator.faults import FaultError, Phase, fault
 from infra_validator.files import FileSystem, is_missing, storage_errors, storage_fault
@@ -21,13 +21,12 @@ class Examples:
     """Where examples lie.
 
     Attributes:
-        splits: split name to the folder of its files, or to the files
-            themselves; in the artifact's order.
+        splits: split name to the folder of its files, in the artifact's order.
         payload_format: TFX's name of what a record holds, such as
             "FORMAT_TF_EXAMPLE".
     """
 
-    splits: Mapping[str, str | Sequence[str]]
+    splits: Mapping[str, str]
     payload_format: str = TF_EXAMPLE_FORMAT
 
 
@@ -84,19 +83,12 @@ def take_records(
             break
     if not values:
         raise _missing(
-            f"The split {split_name!r} of the examples is empty: "
-            f"{_shown(examples.splits[split_name])}"
+            f"The split {split_name!r} of the examples is empty: {examples.splits[split_name]}"
         )
     return Records(split_name, tuple(values))
 
 
-def _shown(place: str | Sequence[str]) -> str:
-    return place if isinstance(place, str) else ", ".join(place)
-
-
-def _data_files(files: FileSystem, folder: str | Sequence[str]) -> list[str]:
-    if not isinstance(folder, str):
-        return list(folder)
+def _data_files(files: FileSystem, folder: str) -> list[str]:
     try:
         with storage_errors():
             if is_missing(files, folder):

@@ -47,5 +47,7 @@ def reproduce(
     names = list(variables)
     if names:
         lines.append(comment(f"Export these first, with the values you use: {', '.join(names)}"))
-    lines.append(join_lines([quote(word, folder) for word in command]))
+    flags = next((at for at, word in enumerate(command) if word.startswith("--")), len(command))
+    words = [quote(word, folder) for word in command]
+    lines.append(join_lines([" ".join(words[:flags]), *words[flags:]]))
     return "\n".join(lines)
