@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import re
-from collections.abc import Sequence
 
 from infra_validator.files import FileSystem, is_missing, storage_errors
 from infra_validator.requests.examples import Examples
@@ -116,14 +115,14 @@ def find_examples(files: FileSystem, place: str) -> Examples:
 
 def _look_for_examples(files: FileSystem, place: str) -> Examples:
     if not files.isdir(place):
-        return Examples({_SPLIT_NAME: (place,)})
+        return Examples({_SPLIT_NAME: place})
     splits = [name for name in _names(files, place) if name.startswith(_SPLIT_PREFIX)]
     if splits:
         return Examples({name.removeprefix(_SPLIT_PREFIX): f"{place}/{name}" for name in splits})
     return Examples({_SPLIT_NAME: place})
 
 
-def _match(files: FileSystem, pattern: str) -> Sequence[str]:
+def _match(files: FileSystem, pattern: str) -> tuple[str, ...]:
     folder, slash, last = pattern.rpartition("/")
     if not _WILDCARDS.search(last):
         raise SpecError(f"examples: there is nothing at {pattern}")

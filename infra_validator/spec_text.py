@@ -68,31 +68,31 @@ def _explain(message: str) -> str:
     return f"{where}{kind} has no field {field!r}{_meant(field, names) or '.'}"
 
 
-def assign_fields(specs: pb.Specs, assignments: Iterable[str], origin: str) -> None:
-    """Sets fields of the specs, each written "path=value".
+class Assigner:
+    """Sets fields of specs, by their paths, one after the other.
 
     A path is made of field names with dots between; after the name of a map comes
     the key. A repeated field that is named several times gets all the values;
-    what it held before is left out. The value of a message, of a map or of several
-    entries of a repeated field is written in JSON.
-
-    Args:
-        specs: what to change.
-        assignments: in order.
-        origin: what the user calls them, for the error.
-
-    Raises:
-        SpecError: for a path that does not exist, or a value that does not fit.
+    what it held before the first is left out.
     """
-    begun: set[str] = set()
-    for assignment in assignments:
-        path, equals, value = assignment.partition("=")
-        if not equals or not path:
-            raise SpecError(
-                f"{origin} {assignment}: write PATH=VALUE, for example "
-                "serving_spec.local_docker.memory=4g."
-            )
-        _assign(specs, path.split("."), value, f"{origin} {path}", path, begun)
+
+    def __init__(self, specs: pb.Specs) -> None:
+        self._specs = specs
+        self._begun: set[str] = set()
+
+    def assign(self, path: str, value: str, origin: str) -> None:
+        """Gives a field a value.
+
+        Args:
+            path: of the field.
+            value: text; that of a message, of a map or of several entries of a
+                repeated field is written in JSON.
+            origin: what the user wrote to have it set, for the error.
+
+        Raises:
+            SpecError: for a path that does not exist, or a value that does not fit.
+        """
+        _assign(self._specs, path.split("."), value, origin, path, self._begun)
 
 
 def field_paths() -> Iterator[str]:

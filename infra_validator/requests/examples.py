@@ -21,12 +21,13 @@ class Examples:
     """Where examples lie.
 
     Attributes:
-        splits: split name to the folder of its files, in the artifact's order.
+        splits: split name to the folder of its files, to one file, or to
+            several of these; in the artifact's order.
         payload_format: TFX's name of what a record holds, such as
             "FORMAT_TF_EXAMPLE".
     """
 
-    splits: Mapping[str, str]
+    splits: Mapping[str, str | tuple[str, ...]]
     payload_format: str = TF_EXAMPLE_FORMAT
 
 
@@ -76,15 +77,17 @@ def take_records(
                 "record.",
             )
         )
+    folders = examples.splits[split_name]
+    folders = (folders,) if isinstance(folders, str) else folders
     values: list[bytes] = []
-    for path in _data_files(files, examples.splits[split_name]):
-        values += _take(files, path, count - len(values))
-        if len(values) == count:
-            break
+    for folder in folders:
+        if len(values) < count:
+            for path in _data_files(files, folder):
+                values += _take(files, path, count - len(values))
+                if len(values) == count:
+                    break
     if not values:
-        raise _missing(
-            f"The split {split_name!r} of the examples is empty: {examples.splits[split_name]}"
-        )
+        raise _missing(f"The split {split_name!r} of the examples is empty: {', '.join(folders)}")
     return Records(split_name, tuple(values))
 
 
@@ -93,6 +96,8 @@ def _data_files(files: FileSystem, folder: str) -> list[str]:
         with storage_errors():
             if is_missing(files, folder):
                 return []
+            if not files.isdir(folder):
+                return [folder]
             names = sorted(name for name in files.listdir(folder) if not name.startswith("."))
             paths = [f"{folder.rstrip('/')}/{name}" for name in names if not name.endswith("/")]
             return [path for path in paths if not files.isdir(path)]
