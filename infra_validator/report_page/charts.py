@@ -49,20 +49,24 @@ def timeline_view(report: Report) -> dict[str, Any]:
                 "name": name,
                 "attempt": attempt,
                 "failed": "" if failed is None else failed.value,
-                "segments": [_segment(phase, end, failed) for phase in phases],
+                "segments": [
+                    # A server warms up while it loads; the validation's own is apart.
+                    _segment(phase, end, failed, phase.phase == Phase.WARM_UP and row > 0)
+                    for phase in phases
+                ],
             }
-            for name, attempt, phases, failed in rows
+            for row, (name, attempt, phases, failed) in enumerate(rows, not report.phases)
         ],
     }
 
 
-def _segment(phase: PhaseReport, end: float, failed: Phase | None) -> dict[str, Any]:
+def _segment(phase: PhaseReport, end: float, failed: Phase | None, inner: bool) -> dict[str, Any]:
     width = max(_LEAST_WIDTH, 100 * phase.seconds / end)
     return {
         "phase": phase.phase.value,
         "x": min(100 - _LEAST_WIDTH, _percent(max(0.0, phase.started) / end)),
         "width": round(width, 3),
-        "inner": phase.phase == Phase.WARM_UP,  # it goes on while the model loads
+        "inner": inner,
         "failed": phase.phase == failed,
         "started": duration(phase.started),
         "seconds": duration(phase.seconds),

@@ -89,6 +89,8 @@ def _asked(report: Report) -> list[tuple[str, str, str]]:
         names = ", ".join(map(_served_by, report.binaries))
         rows.append(("Served by", names, "text"))
     rows.append(("Platform", report.platform or "none: nothing was started", "text"))
+    if not report.binaries and not report.phases:
+        return rows
     rows.append(("Asked", _question(report), "text"))
     if report.warm_up_records_written is not None:
         rows.append(
