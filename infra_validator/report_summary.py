@@ -26,6 +26,7 @@ _BLAMES = {
     Blame.CONFIGURATION: "the configuration, not the model",
 }
 _LOG_LINES = 10
+_LOG_CHARACTERS = 300
 _MIN_TEXT_WIDTH = 20
 
 
@@ -74,7 +75,8 @@ def log_tail(report: Report) -> tuple[str, ...]:
             and attempt.fault is not None
             and attempt.fault.category == report.fault.category
         ):
-            return tuple(printable(line) for line in attempt.log_tail[-_LOG_LINES:])
+            lines = [line for line in attempt.log_tail if line.strip()]
+            return tuple(printable(line)[:_LOG_CHARACTERS] for line in lines[-_LOG_LINES:])
     return ()
 
 

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from infra_validator.text import first_line, printable
 from infra_validator.validation.progress import (
@@ -20,7 +20,10 @@ from infra_validator.validation.progress import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.spinner import Spinner
     from rich.table import Table
+    from rich.text import Text
 
 _STILL_SECONDS = 30.0
 _REFRESHES_PER_SECOND = 8
@@ -111,6 +114,7 @@ class LiveTable:
         self._lock = threading.Lock()
         self._phases: dict[str | None, PhaseBegan] = {}
         self._ended: dict[str | None, AttemptEnded] = {}
+        self._spinner: Spinner | None = None
 
     def observe(self, event: Event) -> None:
         """Takes note of what happened."""
@@ -131,16 +135,20 @@ class LiveTable:
         from rich.table import Table
         from rich.text import Text
 
+        if self._spinner is None:  # one for all the time, for it to turn
+            self._spinner = Spinner("dots", style="cyan")
         table = Table.grid(padding=(0, 1))
         table.add_column(no_wrap=True, width=1)
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         table.add_column(no_wrap=True, overflow="ellipsis")
         with self._lock:
             phases, ended = dict(self._phases), dict(self._ended)
+        if not phases:
+            table.add_row(self._spinner, "Validation", "begins")
         for name, event in phases.items():
             end = ended.get(name)
-            mark: Any = Spinner("dots", style="cyan")
-            state = Text(f"{event.phase.value} {_time_of(event)}")
+            mark: RenderableType = self._spinner
+            state = Text(f"{event.phase.value}, {_time_of(event)}")
             if end is not None and end.fault is None:
                 mark, state = Text("✓", style="green"), Text("served")
             elif end is not None and end.fault is not None:
@@ -150,7 +158,7 @@ class LiveTable:
         return table
 
 
-def _describe(subject: Subject) -> Any:
+def _describe(subject: Subject) -> Text:
     from rich.text import Text
 
     text = "Validation" if subject.binary is None else subject.binary

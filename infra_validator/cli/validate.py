@@ -110,21 +110,19 @@ def _run(model_dir: str, arguments: dict[str, Any], *, quiet: bool, verbose: boo
     if verbose:
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
         logging.getLogger("infra_validator").setLevel(logging.INFO)
-    # Takes seconds, in which an interrupt needs no ceremony: nothing is started yet.
-    import tensorflow  # noqa: F401
-
     interruption = Interruption()
     try:
-        with (
-            interruption.watched(),
-            shown(sys.stderr, quiet=quiet or verbose) as observer,
-        ):
-            return api.validate(
-                model_dir,
-                **arguments,
-                cancellation=interruption.cancellation,
-                observer=observer,
-            )
+        with shown(sys.stderr, quiet=quiet or verbose) as observer:
+            # Takes seconds, in which an interrupt needs no ceremony: nothing is started yet.
+            import tensorflow  # noqa: F401
+
+            with interruption.watched():
+                return api.validate(
+                    model_dir,
+                    **arguments,
+                    cancellation=interruption.cancellation,
+                    observer=observer,
+                )
     except Cancelled as error:
         click.echo(f"Given up: {error}. Nothing is left running.", err=True)
         raise SystemExit(exits.of_signal(interruption.signal or 0)) from None

@@ -51,11 +51,28 @@ class ForeignOp:
         name: of the op.
         count: how often the graph and its functions have it.
         package: what is likely to have it, or None.
+        signatures: those that need it.
     """
 
     name: str
     count: int
     package: str | None
+    signatures: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class PythonOp:
+    """An op that calls a Python function, which no server has.
+
+    Attributes:
+        name: of the op.
+        count: how often the graph and its functions have it.
+        signatures: those that need it.
+    """
+
+    name: str
+    count: int
+    signatures: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +89,7 @@ class MetaGraphInspection:
         nodes: nodes of the graph and of its functions.
         functions: functions in its library.
         foreign_ops: ops that TensorFlow does not have, by name.
-        python_ops: ops that call Python, which no server can, with their count.
+        python_ops: ops that call Python, by name.
     """
 
     tags: tuple[str, ...]
@@ -83,7 +100,7 @@ class MetaGraphInspection:
     nodes: int
     functions: int
     foreign_ops: tuple[ForeignOp, ...]
-    python_ops: Mapping[str, int]
+    python_ops: tuple[PythonOp, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +187,11 @@ def _meta_graph(proto: Any, known_ops: frozenset[str]) -> MetaGraphInspection:
     ops = collections.Counter(_ops(proto.graph_def))
     own = {function.signature.name for function in library.function}
     foreign = sorted(name for name in ops if name not in known_ops and name not in own)
+    needed = _ops_by_signature(proto)
+
+    def needing(op: str) -> tuple[str, ...]:
+        return tuple(name for name in sorted(needed) if op in needed[name])
+
     return MetaGraphInspection(
         tags=tuple(proto.meta_info_def.tags),
         tensorflow_version=proto.meta_info_def.tensorflow_version,
@@ -182,8 +204,12 @@ def _meta_graph(proto: Any, known_ops: frozenset[str]) -> MetaGraphInspection:
         ),
         nodes=sum(ops.values()),
         functions=len(library.function),
-        foreign_ops=tuple(ForeignOp(name, ops[name], package_of(name)) for name in foreign),
-        python_ops={name: ops[name] for name in sorted(ops) if is_python_op(name)},
+        foreign_ops=tuple(
+            ForeignOp(name, ops[name], package_of(name), needing(name)) for name in foreign
+        ),
+        python_ops=tuple(
+            PythonOp(name, ops[name], needing(name)) for name in sorted(ops) if is_python_op(name)
+        ),
     )
 
 
@@ -193,6 +219,52 @@ def _ops(graph_def: Any) -> Iterator[str]:
     for function in graph_def.library.function:
         for node in function.node_def:
             yield node.op
+
+
+def _ops_by_signature(proto: Any) -> dict[str, frozenset[str]]:
+    """For each signature the ops that its outputs depend on, in the graph and in functions."""
+    nodes = {node.name: node for node in proto.graph_def.node}
+    functions = {function.signature.name: function for function in proto.graph_def.library.function}
+    found = {}
+    for name, signature in proto.signature_def.items():
+        if name.startswith("__"):
+            continue
+        ops: set[str] = set()
+        called: set[str] = set()
+        visited: set[str] = set()
+        waiting = [_node_name(output.name) for output in signature.outputs.values()]
+        while waiting:
+            node_name = waiting.pop()
+            if node_name in visited or node_name not in nodes:
+                continue
+            visited.add(node_name)
+            node = nodes[node_name]
+            waiting += map(_node_name, node.input)
+            ops.add(node.op)
+            called |= _calls(node)
+        entered: set[str] = set()
+        while called - entered:
+            function = (called - entered).pop()
+            entered.add(function)
+            for node in functions[function].node_def if function in functions else ():
+                ops.add(node.op)
+                called |= _calls(node)
+        found[name] = frozenset(ops)
+    return found
+
+
+def _node_name(tensor: str) -> str:
+    """Of a reference to an output ("node:0") or a control input ("^node")."""
+    return tensor.lstrip("^").partition(":")[0]
+
+
+def _calls(node: Any) -> set[str]:
+    """The functions that a node may call: its op, and those in its attributes."""
+    called = {node.op}
+    for value in node.attr.values():
+        called.add(value.func.name)
+        called.update(function.name for function in value.list.func)
+    return called - {""}
 
 
 def _signature(name: str, proto: Any) -> SignatureInspection:
@@ -271,16 +343,18 @@ def problems(found: Inspection) -> Iterable[str]:
         yield "It holds no graph."
     for graph in found.meta_graphs:
         where = f"The MetaGraph {', '.join(graph.tags) or '(no tags)'}"
-        if graph.python_ops:
-            yield (
-                f"{where} calls Python functions ({', '.join(graph.python_ops)}), which exist only "
-                "in the process that exported it; no server can run them."
-            )
+        for call in graph.python_ops:
+            if call.signatures:
+                yield (
+                    f"{', '.join(call.signatures)} calls a Python function ({call.name}), which "
+                    "exists only in the process that exported the model; no server can run it."
+                )
         for op in graph.foreign_ops:
             owner = f" It is likely of {op.package}." if op.package else ""
+            asked = ", ".join(op.signatures) or "no signature"
             yield (
-                f"{where} needs the op {op.name}, which TensorFlow {found.compared_with} does not "
-                f"have.{owner}"
+                f"{where} has the op {op.name}, which TensorFlow {found.compared_with} does not "
+                f"have; {asked} needs it.{owner}"
             )
     if found.meta_graphs and not any("serve" in graph.tags for graph in found.meta_graphs):
         yield "No MetaGraph has the tag serve, which TensorFlow Serving looks for."
