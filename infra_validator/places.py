@@ -124,7 +124,7 @@ def _look_for_examples(files: FileSystem, place: str) -> Examples:
 
 def _match(files: FileSystem, pattern: str) -> tuple[str, ...]:
     folder, slash, last = pattern.rpartition("/")
-    if not _WILDCARDS.search(last):
+    if not _WILDCARDS.search(pattern):
         raise SpecError(f"examples: there is nothing at {pattern}")
     if _WILDCARDS.search(folder):
         raise SpecError(

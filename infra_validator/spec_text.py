@@ -199,20 +199,23 @@ def _append(message: Any, field: Any, value: str, where: str) -> None:
 
 
 def _parse_into(message: Message, value: str, where: str) -> None:
+    if not isinstance(_json(value, where), dict):
+        raise SpecError(
+            f"{where}: write the value of {message.DESCRIPTOR.name} in JSON, in braces."
+        )
     try:
         json_format.Parse(value, message)
     except json_format.ParseError as error:
-        raise SpecError(
-            f"{where}: {_explain(str(error))} The value of {message.DESCRIPTOR.name} is written "
-            "in JSON."
-        ) from None
+        raise SpecError(f"{where}: {_explain(str(error))}") from None
 
 
 def _json(value: str, where: str) -> Any:
     try:
         return json.loads(value)
     except ValueError as error:
-        raise SpecError(f"{where}: {value!r} is not JSON: {error}.") from None
+        raise SpecError(
+            f"{where}: {value!r} is not JSON, in which this value is written: {error}."
+        ) from None
 
 
 def _set(message: Any, name: str, value: object, where: str) -> None:

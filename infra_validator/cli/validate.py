@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -107,9 +107,7 @@ def _run(model_dir: str, arguments: dict[str, Any], *, quiet: bool, verbose: boo
     from infra_validator.cli.progress import shown
     from infra_validator.waiting import Cancelled
 
-    if verbose:
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-        logging.getLogger("infra_validator").setLevel(logging.INFO)
+    _send_log_to(sys.stderr if verbose else None)
     interruption = Interruption()
     try:
         with shown(sys.stderr, quiet=quiet or verbose) as observer:
@@ -126,6 +124,25 @@ def _run(model_dir: str, arguments: dict[str, Any], *, quiet: bool, verbose: boo
     except Cancelled as error:
         click.echo(f"Given up: {error}. Nothing is left running.", err=True)
         raise SystemExit(exits.of_signal(interruption.signal or 0)) from None
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Server and model have a say in what is logged."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from infra_validator.text import printable
+
+        return printable(super().format(record))
+
+
+def _send_log_to(stream: TextIO | None) -> None:
+    """Has the package's log written to a stream, or nowhere."""
+    logger = logging.getLogger("infra_validator")
+    logger.propagate = False
+    handler = logging.NullHandler() if stream is None else logging.StreamHandler(stream)
+    handler.setFormatter(_PrintableFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
 
 
 def _make_folder(path: str) -> Path:
