@@ -61,11 +61,11 @@ def shown(stream: TextIO, *, quiet: bool = False) -> Iterator[Observer]:
 
 
 class PlainLines:
-    """A line for each change, with the time since the start; another where nothing changes long."""
+    """A line for each change, with the time since the first; another where nothing changes long."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._began = time.monotonic()
+        self._began: float | None = None
         self._lock = threading.Lock()
         self._current: dict[str | None, PhaseBegan] = {}
         self._ended = threading.Event()
@@ -102,9 +102,11 @@ class PlainLines:
                 self._write(f"{event.subject}: still {event.phase.value}, {_time_of(event)}")
 
     def _write(self, text: str) -> None:
-        seconds = time.monotonic() - self._began
-        self._stream.write(f"{seconds:7.1f} s  {printable(text)}\n")
-        self._stream.flush()
+        now = time.monotonic()
+        with self._lock:
+            self._began = now if self._began is None else self._began
+            self._stream.write(f"{now - self._began:7.1f} s  {printable(text)}\n")
+            self._stream.flush()
 
 
 class LiveTable:
