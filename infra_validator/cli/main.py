@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
 from typing import NoReturn
 
 import click
@@ -42,11 +43,16 @@ for command in (validate, inspect, report, doctor):
     cli.add_command(command)
 
 
-def main() -> NoReturn:
-    """Runs the command line, and ends the process with its exit code."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line, and ends the process with its exit code.
+
+    Args:
+        arguments: the words after the program's name; None for those of this
+            process.
+    """
     _quieten_libraries()
     try:
-        code = cli.main(prog_name="infra-validator", standalone_mode=False)
+        code = cli.main(arguments, prog_name="infra-validator", standalone_mode=False)
         sys.stdout.flush()
     except SpecError as error:
         click.echo(f"Error: {printable(str(error))}", err=True)

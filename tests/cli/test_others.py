@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from infra_validator.version import __version__
-from tests.cli.command import Done, Terminal, arguments, environment, run
+from tests.cli.command import Done, Terminal, arguments, environment, run, run_here
 
 
 def test_inspect_shows_the_model(saved_model: Path, tmp_path: Path) -> None:
@@ -44,17 +44,21 @@ def test_inspect_on_a_narrow_terminal(python_model: Path, tmp_path: Path) -> Non
     assert "\x1b[2J" not in done.out
 
 
-def test_inspect_tells_what_cannot_be_read(tmp_path: Path) -> None:
-    assert run("inspect", tmp_path / "nowhere").code == 2
-    empty = run("inspect", tmp_path)
+def test_inspect_tells_what_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_here(capsys, "inspect", tmp_path / "nowhere").code == 2
+    empty = run_here(capsys, "inspect", tmp_path)
     assert (empty.code, empty.out) == (1, "")
     assert "holds no saved_model.pb" in empty.err
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema_version": 99}', "\xff"])
-def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
+def test_what_is_no_report_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
     (tmp_path / "r.json").write_text(text, encoding="latin-1")
-    done = run("report", tmp_path / "r.json")
+    done = run_here(capsys, "report", tmp_path / "r.json")
     assert (done.code, done.out) == (2, "")
     assert "Traceback" not in done.err
     assert str(tmp_path / "r.json") in done.err
@@ -88,8 +92,8 @@ def test_doctor_finds_a_real_engine(docker_client: Any) -> None:
 
 
 @pytest.mark.parametrize("command", [(), ("validate",), ("inspect",), ("report",), ("doctor",)])
-def test_help_is_complete_and_quick(command: tuple[str, ...]) -> None:
-    done = run(*command, "--help")
+def test_help_is_complete(capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
+    done = run_here(capsys, *command, "--help")
     assert (done.code, done.err) == (0, "")
     assert "Usage: infra-validator" in done.out
     assert ("Examples:" in done.out) == bool(command)
@@ -99,8 +103,8 @@ def test_the_version_is_told() -> None:
     assert run("--version") == Done(0, f"infra-validator, version {__version__}\n", "")
 
 
-def test_wrong_commands_are_told() -> None:
-    done = run("validat")
+def test_wrong_commands_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    done = run_here(capsys, "validat")
     assert (done.code, done.out) == (2, "")
     assert "No such command" in done.err
 

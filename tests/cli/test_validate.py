@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra_validator.report import FILE_NAME, PAGE_NAME, Report, Verdict
-from tests.cli.command import Done, Terminal, run, started, visible
+from tests.cli.command import Done, Terminal, run, run_here, started, visible
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 
@@ -137,9 +137,9 @@ def test_options_win_over_the_file(saved_model: Path, split: Path, tmp_path: Pat
     ],
 )
 def test_wrong_usage_is_told_before_anything_starts(
-    saved_model: Path, options: list[str], said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
 ) -> None:
-    done = run("validate", saved_model, *options)
+    done = run_here(capsys, "validate", tmp_path, *options)
     assert (done.code, done.out) == (2, "")
     assert said in " ".join(done.err.split())
     assert "Traceback" not in done.err
@@ -155,20 +155,20 @@ def test_wrong_usage_is_told_before_anything_starts(
     ],
 )
 def test_a_configuration_that_cannot_work_here_counts_as_wrong_usage(
-    saved_model: Path, options: list[str], said: str
+    saved_model: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
 ) -> None:
-    done = run("validate", saved_model, *options)
+    done = run_here(capsys, "validate", saved_model, *options)
     assert done.code == 2, done.out + done.err
     assert said in " ".join((done.out + done.err).split())
 
 
 def test_a_folder_that_is_not_there_is_wrong_usage_and_one_without_a_model_is_not(
-    tmp_path: Path,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    missing = run("validate", tmp_path / "nowhere")
+    missing = run_here(capsys, "validate", tmp_path / "nowhere")
     assert (missing.code, missing.out) == (2, "")
     assert "there is no such folder" in missing.err
-    empty = run("validate", tmp_path)
+    empty = run_here(capsys, "validate", tmp_path)
     assert empty.code == 1
     assert "holds no saved_model.pb" in " ".join(empty.out.split())
 
