@@ -45,8 +45,8 @@ def register() -> bool:
 
         ARTIFACT_TYPE = standard_artifacts.InfraBlessing
 
-        def display(self, artifact: types.Artifact) -> None:
-            """Shows it in the cell's output."""
+        def display(self, artifact: types.Artifact) -> None:  # type: ignore[override]
+            """Shows it in the cell's output; as with TFX's own, nothing is returned."""
             show(artifact)
 
     visualizations.get_registry().register(InfraBlessingVisualization)

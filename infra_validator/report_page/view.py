@@ -283,7 +283,8 @@ def _split(
     values: Mapping[str, Any], known: Iterable[str]
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Values that are not known here: short ones, and those that need a block of their own."""
-    small, large = [], []
+    small: list[tuple[str, str]] = []
+    large: list[tuple[str, str]] = []
     for key, value in values.items():
         if key in known or value is None or value in ("", [], {}, ()):
             continue
