@@ -35,7 +35,11 @@ class Done:
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "TERM"}}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"NO_COLOR", "TERM", "COLUMNS"}
+    }
     return {**kept, "TERM": "xterm-256color", **extra}
 
 
