@@ -74,10 +74,15 @@ def validate(
     target = None if stamped_model is None else os.fspath(stamped_model)
     check_stamping(parsed, target)
     files = Gfile()
+    if target is not None and files.exists(target):
+        raise SpecError(
+            f"stamped_model: there is something at {target} already; name a folder that is not "
+            "there yet."
+        )
     model = find_model(files, os.fspath(model_dir))
     found = None if examples is None else find_examples(files, os.fspath(examples))
     notes = [] if model.note is None else [model.note]
-    if found is None and request_spec is not None:
+    if request_spec is not None and parsed.requests is None:
         notes.append(LOAD_ONLY_NOTES[False, True])
     return engine.validate(
         engine.Candidate(model.uri, found, target),

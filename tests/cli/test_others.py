@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from infra_validator.version import __version__
-from tests.cli.command import Done, Terminal, arguments, environment, run, run_here
+from tests.cli.command import ESCAPE, Done, Terminal, arguments, environment, run, run_here
 
 
 def test_inspect_shows_the_model(saved_model: Path, tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_inspect_on_a_narrow_terminal(python_model: Path, tmp_path: Path) -> Non
     shutil.copytree(python_model, model)
     done = Terminal("inspect", model, columns=40).wait()
     assert done.code == 0, done.out
-    assert "calls a Python function" in " ".join(done.out.split())
+    assert "calls a Python function" in " ".join(ESCAPE.sub("", done.out).split())
     assert "\x1b[2J" not in done.out
 
 

@@ -152,6 +152,7 @@ def test_wrong_usage_is_told_before_anything_starts(
         (["--platform", "no_such"], "no platform 'no_such' is installed here"),
         (["--config-file", "batching_parameters_file=/nowhere"], "/nowhere cannot be read"),
         (["--examples", "/nowhere"], "there is nothing at /nowhere"),
+        (["--examples", "/nowhere", "--stamped-model", "/tmp"], "something at /tmp already"),  # noqa: S108
     ],
 )
 def test_a_configuration_that_cannot_work_here_counts_as_wrong_usage(
