@@ -106,8 +106,8 @@ def _asked(report: Report) -> list[tuple[str, str, str]]:
 
 
 def _served_by(binary: BinaryReport) -> str:
-    run = _text(binary.attempts[-1].server.get("server") or binary.name)
-    return binary.name if run == binary.name else f"{binary.name} ({run})"
+    run = _unless(binary.name, _text(binary.attempts[-1].server.get("server") or ""))
+    return f"{binary.name} ({run})" if run else binary.name
 
 
 def _question(report: Report) -> str:
@@ -145,11 +145,10 @@ def _fault_view(found: Fault | None, report: Report) -> dict[str, Any] | None:
         rows.append(("Exit code", str(evidence.exit_code)))
     if evidence.grpc_code is not None:
         rows.append(("gRPC code", evidence.grpc_code))
+    said = {text.strip() for text in (found.summary, evidence.log_line or "", *evidence.events)}
     return {
-        "summary": found.summary,
-        "hint": found.hint,
         "rows": rows,
-        "detail": "" if found.detail.strip() == found.summary.strip() else found.detail,
+        "detail": "" if found.detail.strip() in said else found.detail,
         "log_line": evidence.log_line or "",
         "events": list(evidence.events),
         "decisive": _link_to_decisive(report),
@@ -181,14 +180,16 @@ def _binary_view(number: int, binary: BinaryReport, *, alone: bool) -> dict[str,
         "word": word,
         "symbol": symbol,
         "attempts": [
-            _attempt_view(number, attempt, last=attempt is binary.attempts[-1], alone=alone)
+            _attempt_view(
+                number, binary.name, attempt, last=attempt is binary.attempts[-1], alone=alone
+            )
             for attempt in binary.attempts
         ],
     }
 
 
 def _attempt_view(
-    number: int, attempt: AttemptReport, *, last: bool, alone: bool
+    number: int, name: str, attempt: AttemptReport, *, last: bool, alone: bool
 ) -> dict[str, Any]:
     server = attempt.server
     versions = server.get("versions")
@@ -204,7 +205,7 @@ def _attempt_view(
     return {
         "number": attempt.number,
         "show_command": last and (alone or found is not None),
-        "server": server.get("server") or "",
+        "server": _unless(name, _text(server.get("server") or "")),
         "versions": [(str(key), _text(value)) for key, value in versions.items()]
         if isinstance(versions, Mapping)
         else [],
@@ -226,6 +227,11 @@ def _attempt_view(
         "open": found is not None and last,
         "anchor": f"decisive-{number}-{attempt.number}",
     }
+
+
+def _unless(known: str, text: str) -> str:
+    """The text, if it says more than what is known already."""
+    return "" if text == known else text
 
 
 def _reproduce(server: Mapping[str, Any]) -> str:

@@ -71,7 +71,7 @@ def docker_script(
         ),
         *_rights(config),
         *_limits(host),
-        shlex.join([config["Image"], *config["Cmd"]]),
+        *map(shlex.quote, [config["Image"], *config["Cmd"]]),
     ]
     hidden = [name for name, _ in variables if name not in _SHOWN_VARIABLES]
     if hidden:
