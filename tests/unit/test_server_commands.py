@@ -122,6 +122,7 @@ def config_of(
         labels={"l": "v"},
         processors=2,
         publish_at="127.0.0.1",
+        init=True,
     )
 
 
