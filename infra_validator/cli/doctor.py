@@ -157,7 +157,7 @@ def _docker() -> Finding:
 
     name = "local_docker"
     try:
-        from infra_validator.runners.local_docker import Engine
+        from infra_validator.runners.docker_engine import Engine
     except ImportError as error:
         return Finding(name, False, f"{error}", _NEEDED_FOR["docker"])
     engine = Engine(docker_config.parse(pb.LocalDockerConfig(client_timeout_seconds=int(_SECONDS))))
