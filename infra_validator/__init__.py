@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from infra_validator.version import __version__
 
 if TYPE_CHECKING:
+    from infra_validator.api import validate
     from infra_validator.component import InfraValidator
     from infra_validator.proto.infra_validator_pb2 import (
         ConfigFile,
@@ -32,11 +33,14 @@ if TYPE_CHECKING:
         Resources,
         SecretKeySelector,
         ServingSpec,
+        Specs,
         TensorFlowServing,
         TensorFlowServingRequestSpec,
         Ulimit,
         ValidationSpec,
     )
+    from infra_validator.report import Report, Verdict
+    from infra_validator.specs import SpecError
 
 __all__ = [
     "ConfigFile",
@@ -50,22 +54,35 @@ __all__ = [
     "LocalProcessConfig",
     "Mount",
     "PodOverrides",
+    "Report",
     "RequestSpec",
     "Resources",
     "SecretKeySelector",
     "ServingSpec",
+    "SpecError",
+    "Specs",
     "TensorFlowServing",
     "TensorFlowServingRequestSpec",
     "Ulimit",
     "ValidationSpec",
+    "Verdict",
     "__version__",
+    "validate",
 ]
+
+_HOMES = {
+    "InfraValidator": "component",
+    "Report": "report",
+    "SpecError": "specs",
+    "Verdict": "report",
+    "validate": "api",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "component" if name == "InfraValidator" else "proto.infra_validator_pb2"
+    home = _HOMES.get(name, "proto.infra_validator_pb2")
     return getattr(importlib.import_module(f"{__name__}.{home}"), name)
 
 

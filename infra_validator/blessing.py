@@ -16,8 +16,10 @@ from infra_validator.keys import (
     NOT_BLESSED_FILE,
 )
 from infra_validator.report import Report, Verdict
+from infra_validator.text import printable
 
 _MAX_PROPERTY_CHARACTERS = 1000
+_PLACES = {"report_uri", "report_page_uri"}
 
 
 def publish(report: Report, blessing: types.Artifact) -> str:
@@ -26,18 +28,19 @@ def publish(report: Report, blessing: types.Artifact) -> str:
     Only text and whole numbers: Kubeflow Pipelines v2 carries no other
     properties.
     """
+    place = write_report(report, blessing.uri)
     blessed = report.verdict == Verdict.BLESSED
     marker = BLESSED_FILE if blessed else NOT_BLESSED_FILE
     io_utils.write_string_file(os.path.join(blessing.uri, marker), "")  # noqa: PTH118
     blessing.set_int_custom_property(BLESSED_PROPERTY, int(blessed))
     if report.warm_up_records_written is not None:
         blessing.set_int_custom_property(HAS_MODEL_PROPERTY, 1)
-    place = write_report(report, blessing.uri)
     properties = {
         "verdict": report.verdict.value,
         "reason": report.reason,
         "mode": report.mode.value,
         "report_uri": place,
+        "report_page_uri": _page_path(blessing.uri),
         "infra_validator_version": report.infra_validator_version,
         "platform": report.platform,
         "serving_binaries": ", ".join(_describe_servers(report)),
@@ -52,20 +55,22 @@ def publish(report: Report, blessing: types.Artifact) -> str:
             "fault_hint": report.fault.hint,
         }
     for key, value in properties.items():
-        shown = value if key == "report_uri" else value[:_MAX_PROPERTY_CHARACTERS]
+        shown = value if key in _PLACES else printable(value)[:_MAX_PROPERTY_CHARACTERS]
         blessing.set_string_custom_property(key, shown)
     return place
 
 
 def write_report(report: Report, folder: str) -> str:
-    """Writes the report as JSON, and what belongs beside it, into a folder; returns where it is."""
+    """Writes the report, and what belongs beside it, into a folder; returns where its JSON is."""
     fileio.makedirs(folder)
-    for name, content in report.attachments.items():
+    for name, content in report.files().items():
         with fileio.open(os.path.join(folder, name), "wb") as file:  # noqa: PTH118
             file.write(content)
-    path = os.path.join(folder, reports.FILE_NAME)  # noqa: PTH118
-    io_utils.write_string_file(path, report.to_json())
-    return path
+    return os.path.join(folder, reports.FILE_NAME)  # noqa: PTH118
+
+
+def _page_path(folder: str) -> str:
+    return os.path.join(folder, reports.PAGE_NAME)  # noqa: PTH118
 
 
 def _describe_servers(report: Report) -> list[str]:

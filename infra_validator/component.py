@@ -11,7 +11,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from infra_validator import config
+from infra_validator import config, notebook
 from infra_validator.executor import Executor
 from infra_validator.keys import (
     BLESSING_KEY,
@@ -163,3 +163,7 @@ def _check(specs: dict[str, Any], *, query: bool) -> None:
             tensorflow_serving=pb.TensorFlowServing(), local_process=pb.LocalProcessConfig()
         )
     config.parse(serving, validation, request, query=query)
+
+
+if notebook.in_notebook():
+    notebook.register()

@@ -61,3 +61,8 @@ class ModelSource:
                     ) from error
                 self._path = target
             return self._path.absolute()
+
+    def own_place(self) -> str:
+        """Where the model really is: its local folder, or its URI where that is remote."""
+        path = local_path(self.uri)
+        return self.uri if path is None else str(path.absolute())

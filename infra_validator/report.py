@@ -15,11 +15,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from infra_validator.faults import Fault, Phase
+from infra_validator.plain import read_record
+from infra_validator.text import printable
 
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning or goes; new fields do not raise it."""
 
 FILE_NAME = "infra_validation_report.json"
+PAGE_NAME = "infra_validation_report.html"
+
+
+class ReportError(ValueError):
+    """Raised for a text that is no report, or a report that this version cannot read."""
+
 
 FAILED_REQUEST_FILE_NAME = "infra_validation_failed_request.tfrecord"
 
@@ -188,7 +196,7 @@ class Report:
         warm_up: the warm-up that was tried, whether it became part of a blessing
             or not; None if none was.
         attachments: files that belong beside the report: name to content. In JSON
-            the names only.
+            the names only; read back from there, the content is empty.
     """
 
     schema_version: int
@@ -209,7 +217,80 @@ class Report:
     warm_up: WarmUpReport | None = None
     attachments: Mapping[str, bytes] = dataclasses.field(default_factory=dict, repr=False)
 
+    def files(self) -> dict[str, bytes]:
+        """The files to write: the report as JSON and as a page, and what belongs beside it."""
+        return {
+            **self.attachments,
+            FILE_NAME: self.to_json().encode(),
+            PAGE_NAME: self.to_html().encode(),
+        }
+
     def to_json(self) -> str:
         """The report as JSON text."""
         values = dataclasses.asdict(self) | {"attachments": list(self.attachments)}
         return json.dumps(values, indent=2, sort_keys=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Report:
+        """The report that `to_json` wrote, here or in another version of the package.
+
+        Fields that this version does not know are passed over.
+
+        Raises:
+            ReportError: if it is no report, or one of a newer schema.
+        """
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ReportError(f"This is no report: it is not JSON ({error}).") from error
+        version = value.get("schema_version") if isinstance(value, dict) else None
+        if type(version) is not int:
+            raise ReportError("This is no report: it has no schema_version.")
+        if version > SCHEMA_VERSION:
+            raise ReportError(
+                f"The report has schema_version {version}, this infra-validator reads up to "
+                f"{SCHEMA_VERSION}; read it with infra-validator "
+                f"{value.get('infra_validator_version', 'of that time')} or later."
+            )
+        names = value.get("attachments", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ReportError("This is no report: its attachments are not a list of names.")
+        try:
+            return read_record(Report, {**value, "attachments": dict.fromkeys(names, b"")})
+        except ValueError as error:
+            raise ReportError(f"This is no report of schema_version {version}: {error}.") from error
+
+    def __str__(self) -> str:
+        """The verdict, the reason and what to do, in a few lines."""
+        lines = [f"{self.verdict.value.replace('_', ' ').capitalize()}: {self.reason}"]
+        if self.fault is not None and self.fault.hint:
+            lines.append(f"What to do: {self.fault.hint}")
+        lines.append(f"Model: {self.model}")
+        lines += [
+            f"{binary.name}: {binary.verdict.value.replace('_', ' ')}, "
+            f"{len(binary.attempts)} attempt{'s' if len(binary.attempts) > 1 else ''}"
+            for binary in self.binaries
+        ]
+        return "\n".join(printable(line) for line in lines)
+
+    def to_html(self) -> str:
+        """The report as one self-contained HTML page."""
+        from infra_validator.report_page import render
+
+        return render(self)
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, for notebooks."""
+        from infra_validator.report_page import render_frame
+
+        return render_frame(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """For IPython where it shows no HTML."""
+        printer.text(str(self))
+
+    def __rich__(self) -> Any:
+        """For rich's print and consoles."""
+        from infra_validator.report_text import to_rich
+
+        return to_rich(self)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 _SHOWN_CHARACTERS = 300
+
+# Invisible, or about layout rather than content: control, format (with those that turn the
+# direction of writing), surrogates, private use, line and paragraph separators.
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+_CONTROL_PICTURES = 0x2400
+_JOINERS = {0x200C, 0x200D}  # which some scripts and emoji are written with
 
 
 def first_line(text: str | None) -> str:
@@ -13,3 +21,21 @@ def first_line(text: str | None) -> str:
     line = (text or "").strip().partition("\n")[0].strip()
     line = "".join(letter for letter in line if letter.isprintable())
     return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + " …"
+
+
+def printable(text: str) -> str:
+    """The text with every character seen: what is not a letter is shown by its number.
+
+    Somebody else's text can then neither steer a terminal, turn the direction
+    of writing, nor fail to be encoded. Line ends and tabs stay.
+    """
+    return "".join(letter if letter in "\n\t" else _seen(letter) for letter in text)
+
+
+def _seen(letter: str) -> str:
+    number = ord(letter)
+    if number < 0x20:
+        return chr(_CONTROL_PICTURES + number)
+    if unicodedata.category(letter) not in _UNSEEN or number in _JOINERS:
+        return letter
+    return f"⟨U+{number:04X}⟩"

@@ -231,6 +231,16 @@ class ServingSpec(_message.Message):
     tensorflow_serving: TensorFlowServing
     def __init__(self, tensorflow_serving: _Optional[_Union[TensorFlowServing, _Mapping]] = ..., local_docker: _Optional[_Union[LocalDockerConfig, _Mapping]] = ..., kubernetes: _Optional[_Union[KubernetesConfig, _Mapping]] = ..., local_process: _Optional[_Union[LocalProcessConfig, _Mapping]] = ..., custom_platform: _Optional[_Union[CustomPlatformConfig, _Mapping]] = ..., model_name: _Optional[str] = ...) -> None: ...
 
+class Specs(_message.Message):
+    __slots__ = ["request_spec", "serving_spec", "validation_spec"]
+    REQUEST_SPEC_FIELD_NUMBER: _ClassVar[int]
+    SERVING_SPEC_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_SPEC_FIELD_NUMBER: _ClassVar[int]
+    request_spec: RequestSpec
+    serving_spec: ServingSpec
+    validation_spec: ValidationSpec
+    def __init__(self, serving_spec: _Optional[_Union[ServingSpec, _Mapping]] = ..., validation_spec: _Optional[_Union[ValidationSpec, _Mapping]] = ..., request_spec: _Optional[_Union[RequestSpec, _Mapping]] = ...) -> None: ...
+
 class TensorFlowServing(_message.Message):
     __slots__ = ["args", "config_files", "digests", "env", "image_name", "tags"]
     class ConfigFilesEntry(_message.Message):

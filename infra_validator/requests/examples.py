@@ -22,8 +22,8 @@ class Examples:
     """Where examples lie.
 
     Attributes:
-        splits: split name to the folder of its files, or to several folders,
-            one for each span; in the artifact's order.
+        splits: split name to the folder of its files, to one file, or to
+            several of these; in the artifact's order.
         payload_format: TFX's name of what a record holds, such as
             "FORMAT_TF_EXAMPLE".
     """
@@ -118,6 +118,8 @@ def _data_files(files: FileSystem, folder: str) -> list[str]:
         with storage_errors():
             if is_missing(files, folder):
                 return []
+            if not files.isdir(folder):
+                return [folder]
             names = sorted(name for name in files.listdir(folder) if not name.startswith("."))
             paths = [f"{folder.rstrip('/')}/{name}" for name in names if not name.endswith("/")]
             return [path for path in paths if not files.isdir(path)]

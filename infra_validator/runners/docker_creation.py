@@ -22,6 +22,7 @@ from infra_validator.runners.docker_archive import (
     pack_files,
     stream_folder,
 )
+from infra_validator.runners.docker_command import reproduce
 from infra_validator.runners.docker_container import NOBODY, choose_reader, container_config
 from infra_validator.runners.docker_owner import Owner
 from infra_validator.saved_model.reader import MODEL_FILES
@@ -100,6 +101,7 @@ class ContainerMaker:
         self._publish_at = publish_at
         self._gate = gate
         self._info: Mapping[str, Any] = client.info()
+        self._reproduce = ""
 
     def make(self) -> dict[str, Any]:
         """Creates it, and brings model and configuration files in.
@@ -124,6 +126,7 @@ class ContainerMaker:
             "engine": self._info.get("ServerVersion"),
             "user": user,
             "model_delivery": delivery,
+            "reproduce": self._reproduce,
         }
 
     def _make_with_mount(self, model: Path) -> str | None:
@@ -201,5 +204,6 @@ class ContainerMaker:
         )
         asked = self._settings.platform
         given = {"platform": asked} if asked else {}
+        self._reproduce = reproduce(config, self._task, asked)
         with self._gate.passing():
             self._api.create_container_from_config(config, self._name, **given)

@@ -18,7 +18,7 @@ from typing import Any
 
 from infra_validator.faults import Evidence, Fault, FaultError, Phase, fault
 from infra_validator.model_source import ModelSource
-from infra_validator.runners import supervisor
+from infra_validator.runners import process_command, supervisor
 from infra_validator.runners.base import Exit, ServerTask
 from infra_validator.runners.exits import exit_reason
 from infra_validator.runners.supervised_process import SupervisedProcess
@@ -189,8 +189,21 @@ class LocalProcessRunner:
         return {
             "server": self._program.name,
             "command": self._command,
+            "reproduce": self._reproduce() if self._command else "",
             "versions": versions,
         }
+
+    def _reproduce(self) -> str:
+        task = self._task
+        return process_command.reproduce(
+            self._command,
+            workdir=str(task.workdir),
+            link=str(task.workdir / "models" / task.binary.model_layout()),
+            model=str(task.model.local_path()),
+            model_uri=task.model.own_place(),
+            config_files=task.binary.config_files,
+            variables=task.binary.env,
+        )
 
     def stop(self) -> None:
         """Kills the process and all its descendants."""

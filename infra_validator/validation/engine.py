@@ -39,7 +39,7 @@ from infra_validator.report import (
 )
 from infra_validator.requests.examples import Examples
 from infra_validator.requests.request import Request, to_warmup_record
-from infra_validator.runners.base import Closes, Platform, ServerTask
+from infra_validator.runners.base import Closes, Platform, ServerTask, progress_of
 from infra_validator.runners.registry import load_platform
 from infra_validator.saved_model.reader import check_is_saved_model
 from infra_validator.saved_model.warmup import choose_records, stamp_model
@@ -56,6 +56,7 @@ from infra_validator.validation.outcome import (
     with_caching_hint,
     worth_trying_alone,
 )
+from infra_validator.validation.progress import AttemptEnded, Observer, Subject, ignore
 from infra_validator.validation.sending import first_of_each_signature
 from infra_validator.validation.timeline import Timeline
 from infra_validator.version import __version__
@@ -97,6 +98,7 @@ def validate(
     cancellation: Cancellation | None = None,
     notes: Sequence[str] = (),
     find_platform: Callable[[PlatformConfig], Platform] = load_platform,
+    observer: Observer = ignore,
 ) -> Report:
     """Validates a model.
 
@@ -107,6 +109,7 @@ def validate(
         cancellation: by which the caller can have it given up.
         notes: what the report should say besides.
         find_platform: how a platform is found by its configuration.
+        observer: is told what happens, from several threads.
 
     Returns:
         The report, whatever the outcome.
@@ -125,6 +128,7 @@ def validate(
             [*notes, *config.notes],
             find_platform,
             workspace,
+            observer,
         ).run()
 
 
@@ -199,6 +203,7 @@ class _Validation:
         notes: list[str],
         find_platform: Callable[[PlatformConfig], Platform],
         workspace: Path,
+        observer: Observer,
     ) -> None:
         self._candidate = candidate
         self._config = config
@@ -209,7 +214,8 @@ class _Validation:
         self._workspace = workspace
         self._origin = time.monotonic()
         self._started_at = datetime.datetime.now(datetime.timezone.utc)
-        self._timeline = Timeline(self._origin, "Validation")
+        self._observer = observer
+        self._timeline = Timeline(self._origin, Subject(), observer)
         self._model = ModelSource(candidate.model_uri, files, workspace, cancellation.check)
         self._requests: list[Request] = []
         self._closing = contextlib.ExitStack()
@@ -406,15 +412,14 @@ class _Validation:
     def _attempt(self, platform: Platform, trial: _Trial, index: int) -> Fault | None:
         server = self._servers[index]
         number = len(self._attempts[index]) + 1
-        subject = f"{server.name}, attempt {number}"
-        if trial.role == ModelRole.STAMPED:
-            subject += " (with warm-up)"
+        subject = Subject(server.name, number, stamped=trial.role == ModelRole.STAMPED)
         workdir = self._workspace / f"{index}-{number}"
         workdir.mkdir(mode=0o700)
         wake = Wake()
+        runner = platform.create_runner(ServerTask(server, trial.model, workdir, wake))
         attempt = Attempt(
             number,
-            platform.create_runner(ServerTask(server, trial.model, workdir, wake)),
+            runner,
             server,
             AttemptLimits(
                 platform.phase_limits,
@@ -422,7 +427,16 @@ class _Validation:
                 self._config.limits.request_seconds,
                 self._config.limits.parallel_requests,
             ),
-            Timeline(self._origin, subject),
+            Timeline(
+                self._origin,
+                subject,
+                self._observer,
+                limits={
+                    **platform.phase_limits,
+                    Phase.LOAD: self._config.limits.loading_seconds,
+                },
+                detail=functools.partial(progress_of, runner),
+            ),
             wake,
             self._cancellation,
             role=trial.role,
@@ -436,6 +450,7 @@ class _Validation:
             _logger.warning("%s: %s", subject, note)
         if report.fault is not None:
             _logger.warning("%s: %s", subject, report.fault.summary)
+        self._observer(AttemptEnded(subject, report.fault))
         return report.fault
 
     def _note(self, text: str) -> None:

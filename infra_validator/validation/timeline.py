@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from infra_validator.faults import Phase
 from infra_validator.report import PhaseReport
+from infra_validator.validation.progress import (
+    Observer,
+    PhaseBegan,
+    PhaseEnded,
+    Subject,
+    ignore,
+    no_detail,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -15,15 +23,29 @@ _logger = logging.getLogger(__name__)
 class Timeline:
     """The phases of one attempt, or of what comes before all attempts. For one thread."""
 
-    def __init__(self, origin: float, subject: str) -> None:
+    def __init__(
+        self,
+        origin: float,
+        subject: Subject,
+        observer: Observer = ignore,
+        *,
+        limits: Mapping[Phase, float] | None = None,
+        detail: Callable[[], str | None] = no_detail,
+    ) -> None:
         """Begins with no phase.
 
         Args:
             origin: start of the validation, on `time.monotonic`.
-            subject: what it is about, for the log lines.
+            subject: what it is about, for log lines and events.
+            observer: is told of each phase.
+            limits: seconds that each phase may take, for the observer.
+            detail: how far the current phase has got, for the observer.
         """
         self._origin = origin
         self._subject = subject
+        self._observer = observer
+        self._limits = limits or {}
+        self._detail = detail
         self._phases: list[PhaseReport] = []
         self._current: tuple[Phase, float] | None = None
 
@@ -41,8 +63,10 @@ class Timeline:
         if self.current == phase:
             return
         self.finish()
-        self._current = (phase, time.monotonic())
-        _logger.info("%s: %s", self._subject, phase.value)
+        now = time.monotonic()
+        self._current = (phase, now)
+        _logger.info("%s: %s, after %.2f s", self._subject, phase.value, now - self._origin)
+        self._observer(PhaseBegan(self._subject, phase, now, self._limits.get(phase), self._detail))
 
     def finish(self) -> None:
         """Ends the current phase."""
@@ -51,6 +75,7 @@ class Timeline:
             self._current = None
             seconds = time.monotonic() - started
             self.add(phase, started, seconds)
+            self._observer(PhaseEnded(self._subject, phase, seconds))
 
     def add(self, phase: Phase, started: float, seconds: float) -> None:
         """Records a phase that was seen by other means.

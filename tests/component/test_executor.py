@@ -30,6 +30,7 @@ from tests.conftest import example_bytes, write_split
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 
 _LIMIT_SECONDS = 120
+REPORT_FILES = {"infra_validation_report.json", "infra_validation_report.html"}
 
 SERVING = iv.ServingSpec(
     tensorflow_serving=iv.TensorFlowServing(), local_process=iv.LocalProcessConfig()
@@ -117,7 +118,7 @@ def test_a_good_model_is_blessed_as_pusher_reads_it(
     execution: Run, model_uri: Path, split: Path
 ) -> None:
     execution.do(model_uri, split)
-    assert execution.files == {"INFRA_BLESSED", "infra_validation_report.json"}
+    assert execution.files == {"INFRA_BLESSED", *REPORT_FILES}
     assert (Path(execution.blessing.uri) / "INFRA_BLESSED").read_bytes() == b""
     assert execution.blessing.get_int_custom_property("blessed") == 1
     assert not execution.blessing.has_custom_property("has_model")
@@ -201,7 +202,7 @@ def test_older_layouts_of_the_model_artifact_are_found(
             saved_model, tmp_path / "model" / "Format-Serving" / "export" / "name" / "1234"
         )
     execution.do(tmp_path / "model", split, model=model)
-    assert execution.files == {"INFRA_BLESSED", "infra_validation_report.json"}
+    assert execution.files == {"INFRA_BLESSED", *REPORT_FILES}
 
 
 def test_a_model_that_is_stored_remotely_is_staged_once(
@@ -222,7 +223,7 @@ def test_an_estimator_export_with_two_models_is_not_blessed(
             saved_model, tmp_path / "model" / "Format-Serving" / "export" / "name" / version
         )
     execution.do(tmp_path / "model", requests=None)
-    assert execution.files == {"INFRA_NOT_BLESSED", "infra_validation_report.json"}
+    assert execution.files == {"INFRA_NOT_BLESSED", *REPORT_FILES}
     assert "exactly one exported model" in execution.report["reason"]
 
 
@@ -291,7 +292,7 @@ def test_a_broken_model_is_not_blessed_with_the_reason(
 ) -> None:
     breakage(model_uri / "Format-Serving")
     execution.do(model_uri, split)
-    assert execution.files == {"INFRA_NOT_BLESSED", "infra_validation_report.json"}
+    assert execution.files == {"INFRA_NOT_BLESSED", *REPORT_FILES}
     assert execution.blessing.get_int_custom_property("blessed") == 0
     report = execution.report
     assert (report["verdict"], report["fault"]["category"]) == ("not_blessed", category)
@@ -307,7 +308,7 @@ def test_a_signature_that_does_not_exist_is_not_blessed(
         tensorflow_serving=iv.TensorFlowServingRequestSpec(signature_names=["absent"])
     )
     execution.do(model_uri, split, requests=requests)
-    assert execution.files == {"INFRA_NOT_BLESSED", "infra_validation_report.json"}
+    assert execution.files == {"INFRA_NOT_BLESSED", *REPORT_FILES}
     assert "'absent'" in execution.report["reason"]
     assert "serving_default" in execution.report["reason"]
 
@@ -412,7 +413,7 @@ def test_an_undetermined_outcome_does_what_the_spec_asks(
         assert execution.files == set()
     else:
         execution.do(model_uri, serving=serving, validation=validation)
-        assert execution.files == {"INFRA_NOT_BLESSED", "infra_validation_report.json"}
+        assert execution.files == {"INFRA_NOT_BLESSED", *REPORT_FILES}
         assert execution.blessing.get_string_custom_property("verdict") == "undetermined"
         assert "fail_execution_when_undetermined" in execution.blessing.get_string_custom_property(
             "fault_hint"

@@ -54,6 +54,8 @@ def test_the_wheel_holds_what_it_must_and_no_more(distributions: Path) -> None:
         "infra_validator/py.typed",
         "infra_validator/proto/infra_validator_pb2.py",
         "infra_validator/proto/infra_validator_pb2.pyi",
+        "infra_validator/report_page/page.css",
+        "infra_validator/report_page/page.html.jinja",
         "infra_validator/runners/supervisor.py",
         "infra_validator/model_server/__main__.py",
     } <= names

@@ -21,7 +21,7 @@ NOT_TO_BE_USED_OF_TFX = (
     "tfx.types.standard_component_specs",
 )
 LOWER = ("requests", "servers", "clients", "runners", "saved_model")
-UPPER = ("validation", "executor", "component", "blessing", "notebook", "cli")
+UPPER = ("validation", "executor", "component", "blessing", "notebook", "cli", "api")
 
 
 def module_name(path: Path) -> str:
@@ -105,7 +105,17 @@ def test_the_model_is_never_run_in_the_validators_process(name: str) -> None:
     assert {imported for imported in used if not is_below(imported, "tensorflow.core")} == set()
 
 
-HEAVY = ("tensorflow", "tfx", "docker", "kubernetes", "grpc", "ml_metadata", "numpy")
+HEAVY = (
+    "tensorflow",
+    "tfx",
+    "docker",
+    "kubernetes",
+    "grpc",
+    "ml_metadata",
+    "numpy",
+    "rich",
+    "jinja2",
+)
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -123,6 +133,8 @@ def loaded_by(statement: str) -> set[str]:
         "from infra_validator import __version__",
         "from infra_validator import ServingSpec, ValidationSpec, RequestSpec, LocalProcessConfig",
         "import infra_validator; dir(infra_validator)",
+        "import infra_validator; infra_validator.validate",
+        "import infra_validator.cli.main",
         "import infra_validator.config, infra_validator.specs, infra_validator.report",
         "import infra_validator.validation.engine, infra_validator.files",
         "import infra_validator.runners.local_process, infra_validator.servers.tensorflow_serving",

@@ -1,0 +1,31 @@
+"""The command line's exit codes, which scripts rely on."""
+
+from __future__ import annotations
+
+from infra_validator.faults import Blame
+from infra_validator.report import Report, Verdict
+
+SUCCESS = BLESSED = 0
+NOT_BLESSED = 1
+USAGE = 2
+UNDETERMINED = 3
+_SIGNALLED = 128
+
+
+def of_signal(number: int) -> int:
+    """Of a command that a signal ended, as shells tell it."""
+    return _SIGNALLED + number
+
+
+def of_report(report: Report) -> int:
+    """Of a validation.
+
+    What is wrong with the configuration counts as wrong usage as long as no
+    server was started for it.
+    """
+    if report.verdict == Verdict.BLESSED:
+        return BLESSED
+    if report.verdict == Verdict.NOT_BLESSED:
+        return NOT_BLESSED
+    blamed = report.fault is not None and report.fault.blame == Blame.CONFIGURATION
+    return USAGE if blamed and not report.binaries else UNDETERMINED

@@ -1,0 +1,44 @@
+"""Turns the signals by which a person or a system ends a command into a cancellation."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+from infra_validator.waiting import Cancellation
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interruption:
+    """Which signal came, if one did.
+
+    Attributes:
+        cancellation: asked for by the first signal.
+        signal: its number, or None.
+    """
+
+    def __init__(self) -> None:
+        self.cancellation = Cancellation()
+        self.signal: int | None = None
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Takes the signals for the time of the block; only in the main thread."""
+        previous = {
+            number: signal.signal(number, self._take)
+            for number in _SIGNALS
+            # What nohup and shells have set to be ignored stays so.
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        self.signal = self.signal or number
+        self.cancellation.cancel(f"the validation was told to end ({signal.Signals(number).name})")

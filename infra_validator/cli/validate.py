@@ -1,0 +1,176 @@
+"""infra-validator validate: serve a model, ask it, say what came of it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from infra_validator.cli import exits
+from infra_validator.cli.spec_options import FIELD_OPTIONS, read_specs, spec_options
+from infra_validator.specs import SpecError
+
+if TYPE_CHECKING:
+    from infra_validator.report import Report
+
+_SPEC_PARAMETERS = frozenset(
+    {"spec_file", "assignments", "platform", "images", "variables", "config_files"}
+    | {option.name for option in FIELD_OPTIONS}
+)
+
+_EPILOG = """\b
+Examples:
+  infra-validator validate exported/model
+  infra-validator validate exported/model --examples data/eval.tfrecord --num-examples 20
+  infra-validator validate gs://bucket/model --platform local_docker \\
+      --image tensorflow/serving:2.16.1 --image tensorflow/serving:2.17.1 \\
+      --set serving_spec.local_docker.memory=4g --report out
+  infra-validator validate exported/model --spec production.json --json > report.json
+
+\b
+Exit codes:
+  0    blessed: the model was served
+  1    not blessed: the model's own fault
+  2    wrong usage or configuration, found before any server was started
+  3    undetermined: something else failed (infrastructure, examples), so that
+       nothing can be said of the model
+  130  interrupted by Ctrl-C (129, 143: by SIGHUP, SIGTERM); nothing is left running
+
+All fields of the specs, with their defaults: docs/protos.md.
+"""
+
+
+@click.command(epilog=_EPILOG, short_help="Serve a model and say whether it can be served.")
+@click.argument("model_dir", metavar="MODEL_DIR")
+@click.option(
+    "--examples",
+    metavar="PATH",
+    help="What to ask the model with: a TFX Examples artifact, a folder of TFRecord files, one "
+    "such file, or a pattern of file names. Default: nothing; the model is only loaded.",
+)
+@spec_options
+@click.option(
+    "--stamped-model",
+    metavar="DIR",
+    type=click.Path(),
+    help="Where to put a copy of a blessed model with the requests as warm-up. The examples are "
+    "stored with it, as they are.",
+)
+@click.option(
+    "--report",
+    "report_dir",
+    metavar="DIR",
+    type=click.Path(file_okay=False),
+    help="A folder for the report, as JSON and as an HTML page; made if it is not there.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the log instead of the progress.")
+def validate(model_dir: str, **given: Any) -> int:
+    """Serve the model in MODEL_DIR with a real model server, ask it, and say what came of it.
+
+    MODEL_DIR is the folder of a SavedModel, a local path or a URI that TensorFlow
+    reads, such as gs://…. The folder of a TFX Model artifact is taken too. In a
+    folder of numbered versions, as TensorFlow Serving is pointed to, the newest is
+    validated.
+
+    The result goes to standard output, the progress to standard error.
+    """
+    from infra_validator import api
+
+    specs = read_specs({name: given[name] for name in _SPEC_PARAMETERS})
+    if given["stamped_model"] is not None:
+        specs.request_spec.make_warmup = True
+    arguments: dict[str, Any] = {
+        name: getattr(specs, name) if specs.HasField(name) else None
+        for name in ("serving_spec", "validation_spec", "request_spec")
+    }
+    parsed = api.parse_specs(**arguments, with_examples=given["examples"] is not None)
+    api.check_stamping(parsed, given["stamped_model"])
+    folder = None if given["report_dir"] is None else _make_folder(given["report_dir"])
+    arguments |= {"examples": given["examples"], "stamped_model": given["stamped_model"]}
+    report = _run(model_dir, arguments, quiet=given["quiet"], verbose=given["verbose"])
+    place = None if folder is None else _write(report, folder)
+    if given["as_json"]:
+        click.echo(report.to_json(), nl=False)
+    else:
+        show(report, place)
+    return exits.of_report(report)
+
+
+def _run(model_dir: str, arguments: dict[str, Any], *, quiet: bool, verbose: bool) -> Report:
+    from infra_validator import api
+    from infra_validator.cli.interruption import Interruption
+    from infra_validator.cli.progress import shown
+    from infra_validator.waiting import Cancelled
+
+    _send_log_to(sys.stderr if verbose else None)
+    interruption = Interruption()
+    try:
+        with shown(sys.stderr, quiet=quiet or verbose) as observer:
+            # Takes seconds, in which an interrupt needs no ceremony: nothing is started yet.
+            import tensorflow  # noqa: F401
+
+            with interruption.watched():
+                return api.validate(
+                    model_dir,
+                    **arguments,
+                    cancellation=interruption.cancellation,
+                    observer=observer,
+                )
+    except Cancelled as error:
+        click.echo(f"Given up: {error}. Nothing is left running.", err=True)
+        raise SystemExit(exits.of_signal(interruption.signal or 0)) from None
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Server and model have a say in what is logged."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from infra_validator.text import printable
+
+        return printable(super().format(record))
+
+
+def _send_log_to(stream: TextIO | None) -> None:
+    """Has the package's log written to a stream, or nowhere."""
+    logger = logging.getLogger("infra_validator")
+    logger.propagate = False
+    handler = logging.NullHandler() if stream is None else logging.StreamHandler(stream)
+    handler.setFormatter(_PrintableFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+
+
+def _make_folder(path: str) -> Path:
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"--report {path}: the folder cannot be made: {error.strerror}.") from None
+    return folder
+
+
+def _write(report: Report, folder: Path) -> Path:
+    """Writes the report and what belongs beside it; returns where the page is."""
+    from infra_validator.report import PAGE_NAME
+
+    for name, content in report.files().items():
+        (folder / name).write_bytes(content)
+    return folder / PAGE_NAME
+
+
+def show(report: Report, place: Path | None = None) -> None:
+    """Prints a report for a person."""
+    from infra_validator.cli.output import columns, echo
+    from infra_validator.report import Verdict
+    from infra_validator.report_summary import headline, summary
+    from infra_validator.text import printable
+
+    colour = {Verdict.BLESSED: "green", Verdict.NOT_BLESSED: "red"}.get(report.verdict, "yellow")
+    more = [] if place is None else [("Report", printable(str(place)))]
+    echo(click.style(headline(report), fg=colour, bold=True))
+    echo("\n" + summary(report, columns(), more))

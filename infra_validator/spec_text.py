@@ -1,0 +1,288 @@
+"""Specs as people write them outside of Python: in a file, or field by field.
+
+A file holds a `Specs` message as JSON or as protobuf's text format. A single
+field is written as a dotted path and a value, for example
+"serving_spec.local_docker.memory" and "4g". Pure.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from google.protobuf import json_format, struct_pb2, text_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.specs import SpecError
+from infra_validator.text import first_line
+
+_UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([^"]*)"')
+_POSITION = re.compile(r"^(\d+):(\d+) : ")
+
+_WHOLE_NUMBERS = frozenset(
+    {
+        FieldDescriptor.CPPTYPE_INT32,
+        FieldDescriptor.CPPTYPE_INT64,
+        FieldDescriptor.CPPTYPE_UINT32,
+        FieldDescriptor.CPPTYPE_UINT64,
+    }
+)
+_NUMBERS = frozenset({FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT})
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def read_specs(text: str, origin: str) -> pb.Specs:
+    """Reads the text of a file that holds a `Specs` message.
+
+    Args:
+        text: JSON, where it begins with a brace, else protobuf's text format.
+        origin: what the user calls the file, for the error.
+
+    Raises:
+        SpecError: if it is neither, or has a field that is not known.
+    """
+    try:
+        if text.lstrip("\ufeff \t\r\n").startswith("{"):
+            return json_format.Parse(text.lstrip("\ufeff"), pb.Specs())
+        return text_format.Parse(text, pb.Specs())
+    except (json_format.ParseError, text_format.ParseError) as error:
+        raise SpecError(f"{origin}: {_explain(str(error))}") from None
+
+
+def _explain(message: str) -> str:
+    """What a parser says, with the field that is meant where a name is not known."""
+    position = _POSITION.match(message)
+    where = f"line {position[1]}: " if position else ""
+    unknown = _UNKNOWN_FIELD.search(message)
+    if unknown is None:
+        said = first_line(message[position.end() :] if position else message).rstrip(".")
+        return f"{where}{said}."
+    kind, field = unknown[1].rpartition(".")[2], unknown[2]
+    descriptor = pb.DESCRIPTOR.message_types_by_name.get(kind)
+    names = [] if descriptor is None else [known.name for known in descriptor.fields]
+    return f"{where}{kind} has no field {field!r}{_meant(field, names) or '.'}"
+
+
+class Assigner:
+    """Sets fields of specs, by their paths, one after the other.
+
+    A path is made of field names with dots between; after the name of a map comes
+    the key. A repeated field that is named several times gets all the values;
+    what it held before the first is left out.
+    """
+
+    def __init__(self, specs: pb.Specs) -> None:
+        self._specs = specs
+        self._begun: set[str] = set()
+
+    def assign(self, path: str, value: str, origin: str) -> None:
+        """Gives a field a value.
+
+        Args:
+            path: of the field.
+            value: text; that of a message, of a map or of several entries of a
+                repeated field is written in JSON.
+            origin: what the user wrote to have it set, for the error.
+
+        Raises:
+            SpecError: for a path that does not exist, or a value that does not fit.
+        """
+        _assign(self._specs, path.split("."), value, origin, path, self._begun)
+
+
+def field_paths() -> Iterator[str]:
+    """The paths of all fields that a value can be given to; those of maps end with a dot."""
+    return _paths_below(pb.Specs.DESCRIPTOR, "")
+
+
+def _paths_below(descriptor: Any, prefix: str) -> Iterator[str]:
+    for field in descriptor.fields:
+        path = f"{prefix}{field.name}"
+        kind = field.message_type
+        if kind is None:
+            yield path
+        elif _is_map(field) or kind.full_name == struct_pb2.Struct.DESCRIPTOR.full_name:
+            yield f"{path}."
+        else:
+            yield path
+            if kind.file is pb.DESCRIPTOR and not _is_repeated(field):
+                yield from _paths_below(kind, f"{path}.")
+
+
+def _assign(
+    message: Any, parts: list[str], value: str, where: str, path: str, begun: set[str]
+) -> None:
+    if isinstance(message, struct_pb2.Struct):
+        _assign_struct(message, parts, value)
+        return
+    name, rest = parts[0], parts[1:]
+    field = message.DESCRIPTOR.fields_by_name.get(name)
+    if field is None:
+        raise _unknown(message.DESCRIPTOR, name, where, path)
+    if _is_map(field):
+        _assign_map(message, field, rest, value, where, path, begun)
+    elif _is_repeated(field):
+        if rest:
+            raise SpecError(
+                f"{where}: {field.name} is a list; set its entries as they are, each by its own "
+                f"{field.name}=VALUE (an entry with fields of its own in JSON)."
+            )
+        if path not in begun:
+            begun.add(path)
+            message.ClearField(name)
+        _append(message, field, value, where)
+    elif field.message_type is None:
+        if rest:
+            raise SpecError(f"{where}: {field.name} has no fields of its own.")
+        _set(message, field.name, _scalar(field, value, where), where)
+    elif rest:
+        inner = getattr(message, name)
+        inner.SetInParent()
+        _assign(inner, rest, value, where, path, begun)
+    else:
+        inner = getattr(message, name)
+        inner.SetInParent()
+        _parse_into(inner, value, where)
+
+
+def _assign_map(
+    message: Any,
+    field: Any,
+    rest: list[str],
+    value: str,
+    where: str,
+    path: str,
+    begun: set[str],
+) -> None:
+    if not rest:
+        _parse_into(message, json.dumps({field.name: _json(value, where)}), where)
+        return
+    entries = getattr(message, field.name)
+    content = field.message_type.fields_by_name["value"]
+    if content.message_type is None:  # keys of labels and annotations have dots
+        try:
+            entries[".".join(rest)] = _scalar(content, value, where)
+        except (TypeError, ValueError) as error:
+            raise SpecError(f"{where}: {value!r} does not fit: {error}.") from None
+    elif len(rest) == 1:
+        _parse_into(entries[rest[0]], value, where)
+    else:
+        _assign(entries[rest[0]], rest[1:], value, where, path, begun)
+
+
+def _assign_struct(struct: Any, parts: list[str], value: str) -> None:
+    for part in parts[:-1]:
+        struct.fields[part].struct_value.SetInParent()
+        struct = struct.fields[part].struct_value
+    try:
+        content = json.loads(value)
+    except ValueError:
+        content = value
+    struct.update({parts[-1]: content})
+
+
+def _append(message: Any, field: Any, value: str, where: str) -> None:
+    if value.startswith("["):
+        _parse_into(message, json.dumps({field.name: _json(value, where)}), where)
+    elif field.message_type is None:
+        try:
+            getattr(message, field.name).append(_scalar(field, value, where))
+        except (TypeError, ValueError) as error:
+            raise SpecError(f"{where}: {value!r} does not fit: {error}.") from None
+    else:
+        _parse_into(getattr(message, field.name).add(), value, where)
+
+
+def _parse_into(message: Message, value: str, where: str) -> None:
+    if not isinstance(_json(value, where), dict):
+        raise SpecError(
+            f"{where}: write the value of {message.DESCRIPTOR.name} in JSON, in braces."
+        )
+    try:
+        json_format.Parse(value, message)
+    except json_format.ParseError as error:
+        raise SpecError(f"{where}: {_explain(str(error))}") from None
+
+
+def _json(value: str, where: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise SpecError(
+            f"{where}: {value!r} is not JSON, in which this value is written: {error}."
+        ) from None
+
+
+def _set(message: Any, name: str, value: object, where: str) -> None:
+    try:
+        setattr(message, name, value)
+    except (TypeError, ValueError) as error:  # too large for the field's type, for one
+        raise SpecError(f"{where}: {value!r} does not fit: {error}.") from None
+
+
+def _scalar(field: Any, value: str, where: str) -> Any:
+    if field.cpp_type in _WHOLE_NUMBERS:
+        try:
+            return int(value)
+        except ValueError:
+            raise SpecError(f"{where}: {value!r} is not a whole number.") from None
+    if field.cpp_type in _NUMBERS:
+        try:
+            return float(value)
+        except ValueError:
+            raise SpecError(f"{where}: {value!r} is not a number.") from None
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        if value.lower() not in _TRUTH:
+            raise SpecError(f"{where}: {value!r} is neither true nor false.")
+        return _TRUTH[value.lower()]
+    if field.cpp_type == FieldDescriptor.CPPTYPE_ENUM:
+        known = field.enum_type.values_by_name
+        if value not in known:
+            raise SpecError(
+                f"{where}: {value!r} is none of {', '.join(known)}"
+                f"{_meant(value.upper(), known) or '.'}"
+            )
+        return known[value].number
+    return value
+
+
+def _unknown(descriptor: Any, name: str, where: str, path: str) -> SpecError:
+    names = [field.name for field in descriptor.fields]
+    meant = _meant(name, names)
+    whole = None if meant else _complete(path)
+    if whole is not None:
+        meant = f"; is {whole!r} meant?"
+    return SpecError(
+        f"{where}: {descriptor.name} has no field {name!r}{meant or '.'} It has: "
+        f"{', '.join(names)}."
+    )
+
+
+def _complete(path: str) -> str | None:
+    """The whole path of which this one lacks the beginning, or None."""
+    parts = path.split(".")
+    for count in range(len(parts), 0, -1):
+        ending, rest = "." + ".".join(parts[:count]), parts[count:]
+        for known in field_paths():
+            if f".{known}".rstrip(".").endswith(ending) and (not rest or known.endswith(".")):
+                return ".".join([known.rstrip("."), *rest])
+    return None
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"; is {found[0]!r} meant?" if found else ""
+
+
+def _is_repeated(field: Any) -> bool:
+    told = getattr(field, "is_repeated", None)  # protobuf 6 warns of `label`
+    return field.label == FieldDescriptor.LABEL_REPEATED if told is None else bool(told)
+
+
+def _is_map(field: Any) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)

@@ -1,0 +1,93 @@
+"""How progress is shown, without a validation."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from infra_validator.cli import progress
+from infra_validator.cli.progress import LiveTable, PlainLines, shown
+from infra_validator.faults import Phase, fault
+from infra_validator.validation.progress import AttemptEnded, PhaseBegan, PhaseEnded, Subject
+
+SERVER = Subject("a server\x1b[2J", 1)
+
+
+def began(phase: Phase, **given: object) -> PhaseBegan:
+    return PhaseBegan(SERVER, phase, time.monotonic(), **given)  # type: ignore[arg-type]
+
+
+def rendered(table: LiveTable, width: int = 60) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(table.render())
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def test_plain_lines_tell_each_change() -> None:
+    stream = io.StringIO()
+    with shown(stream) as observe:
+        observe(PhaseBegan(Subject(), Phase.STAGE, time.monotonic()))
+        observe(PhaseEnded(Subject(), Phase.STAGE, 1.0))
+        observe(began(Phase.LOAD, limit=30.0))
+        observe(
+            AttemptEnded(SERVER, fault("model_load_failed", Phase.LOAD, "It did not\x1b[1m load."))
+        )
+    assert [line.partition(" s  ")[2] for line in stream.getvalue().splitlines()] == [
+        "Validation: stage",
+        "a server␛[2J, attempt 1: load (at most 30 s)",
+        "a server␛[2J, attempt 1: It did not␛[1m load.",
+    ]
+
+
+def test_quiet_shows_nothing() -> None:
+    stream = io.StringIO()
+    with shown(stream, quiet=True) as observe:
+        observe(began(Phase.LOAD))
+    assert stream.getvalue() == ""
+
+
+def test_a_long_wait_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_STILL_SECONDS", 0.05)
+    stream = io.StringIO()
+    lines = PlainLines(stream)
+    lines.observe(began(Phase.IMAGE, limit=1200.0, detail=lambda: "3 of 7 layers"))
+    with lines.reminding():
+        limit = time.monotonic() + 10
+        while "still" not in stream.getvalue() and time.monotonic() < limit:
+            time.sleep(0.01)
+    assert "attempt 1: still image, 0 of 1200 s, 3 of 7 layers\n" in stream.getvalue()
+
+
+def test_the_table_has_a_line_for_each_server() -> None:
+    table = LiveTable()
+    assert rendered(table)[0].endswith("begins")
+    table.observe(began(Phase.IMAGE, limit=9.0, detail=lambda: "half\x1b[2J"))
+    [line] = rendered(table)
+    assert "a server␛[2J" in line
+    assert line.endswith("image, 0 of 9 s, half␛[2J")
+    table.observe(PhaseEnded(SERVER, Phase.IMAGE, 1.0))
+    table.observe(AttemptEnded(SERVER, fault("model_load_failed", Phase.LOAD, "No.")))
+    other = Subject("b", 2)
+    table.observe(PhaseBegan(other, Phase.STOP, time.monotonic()))
+    table.observe(AttemptEnded(other, None))
+    first, second = rendered(table)
+    assert first.startswith("✗")
+    assert first.endswith("failed")
+    assert second.startswith("✓ b, attempt 2")
+    assert second.endswith("served")
+    # Another try of the first.
+    table.observe(began(Phase.START))
+    assert "start, 0 s" in rendered(table)[0]
+
+
+@pytest.mark.parametrize("width", [20, 40, 200])
+def test_the_table_never_wraps(width: int) -> None:
+    table = LiveTable()
+    for name in ("x" * 300, "y"):
+        table.observe(PhaseBegan(Subject(name, 1), Phase.LOAD, time.monotonic(), 300.0))
+    lines = rendered(table, width)
+    assert len(lines) == 2
+    assert all(len(line) <= width for line in lines)

@@ -1,0 +1,78 @@
+"""A report as a dozen lines of text."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from infra_validator.faults import CATEGORIES, Phase, fault
+from infra_validator.report import BinaryReport, Verdict
+from infra_validator.report_summary import facts, headline, log_tail, summary, wrap
+from tests.unit.test_report import make_report
+
+FOUND = fault("op_missing", Phase.LOAD, "The server lacks the op 'X'.", hint="Link it.")
+
+
+def test_says_what_matters() -> None:
+    report = make_report(FOUND, verdict=Verdict.NOT_BLESSED, reason=FOUND.summary)
+    assert headline(report) == "NOT BLESSED"
+    told = dict(facts(report))
+    assert told["Reason"] == "The server lacks the op 'X'."
+    assert told["What to do"] == "Link it."
+    assert told["At fault"] == "the model (op_missing, phase load)"
+    assert told["Served by"] == "s (Library 2.16.1) on local_process"
+    assert told["Requests"] == (
+        "2 sent (Predict serving_default), 1 answered, p50 1.0 ms, max 1.0 ms"
+    )
+    assert told["Phases"] == "configure 0.10, stage 0.20, warm-up 0.25 (seconds)"
+    assert told["Note"] == "a note"
+    assert log_tail(report) == ("first", "größe")
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_every_fault_has_somebody_to_blame(category: str) -> None:
+    told = dict(facts(make_report(fault(category, Phase.LOAD, "It failed."))))
+    assert category in told["At fault"]
+
+
+def test_a_blessed_model_needs_no_log() -> None:
+    report = make_report(None, verdict=Verdict.BLESSED)
+    assert headline(report) == "BLESSED"
+    assert log_tail(report) == ()
+    assert "At fault" not in dict(facts(report))
+
+
+def test_several_servers_have_a_verdict_each() -> None:
+    one = make_report(FOUND).binaries[0]
+    other = dataclasses.replace(one.attempts[0], fault=None)
+    report = make_report(FOUND, binaries=(one, BinaryReport("t", Verdict.BLESSED, (other,))))
+    verdicts = [text for label, text in facts(report) if label == "Verdict"]
+    assert verdicts == ["not blessed: The server lacks the op 'X'.", "blessed"]
+
+
+def test_nothing_that_steers_a_terminal_gets_through() -> None:
+    mean = "\x1b[2J\x1b]0;t\x07\x9b1m\u202e\rover"
+    bad = dataclasses.replace(FOUND, summary=mean, hint=mean)
+    binary = make_report(bad).binaries[0]
+    attempt = dataclasses.replace(
+        binary.attempts[0], log_tail=(mean,), server={"server": mean, "versions": {mean: mean}}
+    )
+    report = make_report(
+        bad,
+        reason=mean,
+        model=mean,
+        platform=mean,
+        started_at=mean,
+        notes=(mean,),
+        binaries=(dataclasses.replace(binary, name=mean, attempts=(attempt,)),),
+    )
+    assert not set("\x1b\x07\x9b\u202e\r") & set(summary(report, 80))
+
+
+@pytest.mark.parametrize("width", [1, 20, 40, 80, 100])
+def test_lines_keep_to_the_width(width: int) -> None:
+    text = " ".join(["word"] * 40)
+    lines = list(wrap([("A label", text), ("B", "short"), ("C", "")], width))
+    assert all(len(line) <= max(width, 20) for line in lines)
+    assert "".join(lines).count("word") == 40
