@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         ServingSpec,
         TensorFlowServing,
         TensorFlowServingRequestSpec,
+        Toleration,
         Ulimit,
         ValidationSpec,
     )
@@ -56,6 +57,7 @@ __all__ = [
     "ServingSpec",
     "TensorFlowServing",
     "TensorFlowServingRequestSpec",
+    "Toleration",
     "Ulimit",
     "ValidationSpec",
     "__version__",
