@@ -569,14 +569,20 @@ _NAMED: _Table = _table(
 )
 
 
-def diagnose_api_error(status: int, body: Any, phase: Phase) -> Fault:
+def diagnose_api_error(
+    status: int, body: Any, verb: str, resource: str, namespace: str, phase: Phase
+) -> Fault:
     """What the API server means that refuses to do something.
 
     Args:
         status: the HTTP status.
         body: the answer: a Status object, or its text, or any other text.
-        phase: what it was asked for.
+        verb: what it was asked to do, as in a Role.
+        resource: with what, as in a Role, for example "pods/log".
+        namespace: where; "" where that does not matter.
+        phase: what was being done.
     """
+    where = f" in the namespace {namespace!r}" if namespace else ""
     message, details = _read_status(body)
     evidence = Evidence(events=(f"HTTP {status}", *([first_line(message)] if message else ())))
 
@@ -600,14 +606,36 @@ def diagnose_api_error(status: int, body: Any, phase: Phase) -> Fault:
     if "denied the request" in message:
         return found("pod_refused", "An admission webhook refuses the Pod")
     if status == 403:
+        if not message or verb not in {"create", "patch"}:
+            message = message or f"{verb} {resource}{where}"
+            return _diagnose_denied(message, verb, resource, where, phase, evidence)
         return _diagnose_forbidden(message, phase, evidence)
     if status in {400, 422}:
         cause = next((cause.get("field") for cause in details.get("causes") or ()), None)
         at = f" at {cause}" if cause else ""
         return found("pod_invalid", f"The API server does not take the Pod{at}")
     if status == 429 or status >= 500:
-        return found("cluster_lost", f"The API server fails (HTTP {status})")
-    return found("platform_failed", f"The API server refuses (HTTP {status})")
+        return found("cluster_lost", f"The API server fails to {verb} {resource} (HTTP {status})")
+    return found("platform_failed", f"The API server does not {verb} {resource} (HTTP {status})")
+
+
+def _diagnose_denied(
+    message: str, verb: str, resource: str, where: str, phase: Phase, evidence: Evidence
+) -> Fault:
+    """The authorizer's refusal; its own words know best who may not do what."""
+    denied = _FORBIDDEN.search(message)
+    who = "The validator"
+    if denied is not None:
+        who, verb, resource = repr(denied["user"]), denied["verb"], denied["resource"]
+        where = f" in the namespace {denied['namespace']!r}" if denied["namespace"] else ""
+    return fault(
+        "cluster_access_denied",
+        phase,
+        f"{who} may not {verb} {resource}{where}.",
+        detail=message,
+        hint=f"Add to a Role that is bound to it: {role_rule(verb, resource)}",
+        evidence=evidence,
+    )
 
 
 def _diagnose_forbidden(message: str, phase: Phase, evidence: Evidence) -> Fault:
@@ -617,14 +645,8 @@ def _diagnose_forbidden(message: str, phase: Phase, evidence: Evidence) -> Fault
     def found(category: str, summary: str, hint: str | None = None) -> Fault:
         return fault(category, phase, summary, detail=message, hint=hint, evidence=evidence)
 
-    denied = _FORBIDDEN.search(message)
-    if denied is not None:
-        where = f" in the namespace {denied['namespace']!r}" if denied["namespace"] else ""
-        return found(
-            "cluster_access_denied",
-            f"{denied['user']!r} may not {denied['verb']} {denied['resource']}{where}.",
-            f"Add to a Role that is bound to it: {role_rule(denied['verb'], denied['resource'])}",
-        )
+    if _FORBIDDEN.search(message):
+        return _diagnose_denied(message, "", "", "", phase, evidence)
     quota = re.search(r"exceeded quota: ([^,]*),.*", message, re.DOTALL)
     if quota is not None:
         if _exceeds_whole_quota(message):
