@@ -47,6 +47,11 @@ def _table(*rows: tuple[str, str, str]) -> _Table:
     )
 
 
+# What a kubelet puts before the words of the runtime.
+_WRAPPING = re.compile(
+    r'Failed to pull image "[^"]*": |rpc error: code = \w+ desc = |Error response from daemon: '
+)
+
 # Looked for in this order; what is more special comes first.
 _PULLING: _Table = _table(
     (
@@ -171,7 +176,7 @@ def waiting_reason(pod: Object, events: Sequence[Object] | None) -> str | None:
     """What the Pod waits for, in the cluster's words, for a line of the log."""
     return (
         _scheduler_says(pod)
-        or _last_warning(events, "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
+        or _last_event(events, "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
         or next(
             (
                 first_line(str(waiting["message"]))
@@ -237,7 +242,7 @@ def diagnose_waiting(
             hint=_IMAGE_HINTS["image_pull_timeout"],
             evidence=Evidence(events=_tell(events)),
         )
-    volume = _last_warning(events, "FailedMount", "FailedAttachVolume")
+    volume = _last_event(events, "FailedMount", "FailedAttachVolume")
     if volume:
         return fault(
             "volume_unavailable",
@@ -258,12 +263,15 @@ def diagnose_waiting(
     )
 
 
-def diagnose_deleted(pod: Object | None, phase: Phase) -> Fault:
+def diagnose_deleted(
+    pod: Object | None, phase: Phase, events: Sequence[Object] | None = None
+) -> Fault:
     """Why a Pod that the validator did not delete is gone, or is going.
 
     Args:
         pod: as the API gave it last; None if it never did.
         phase: what was being done.
+        events: the Pod's; None where they may not be read.
     """
     disruption = _condition(pod or {}, "DisruptionTarget")
     if disruption.get("status") == "True":
@@ -274,6 +282,15 @@ def diagnose_deleted(pod: Object | None, phase: Phase) -> Fault:
             f"The cluster took the Pod away: {first_line(said)}",
             detail=said,
             evidence=Evidence(events=(str(disruption.get("reason")),)),
+        )
+    said = _last_event(events, "Preempted", "TaintManagerEviction", "NodeNotReady", "Evicted")
+    if said is not None:
+        return fault(
+            "pod_lost",
+            phase,
+            f"The cluster took the Pod away: {said}",
+            detail=said,
+            evidence=Evidence(events=(said,)),
         )
     return fault("pod_lost", phase, "The Pod was deleted by somebody else.")
 
@@ -300,7 +317,7 @@ def _diagnose_end(pod: Object, events: Sequence[Object] | None, phase: Phase) ->
         return found("pod_lost", f"The Pod had to make room: {first_line(message) or reason}")
     disrupted = _condition(pod, "DisruptionTarget").get("status") == "True"
     if disrupted or pod.get("metadata", {}).get("deletionTimestamp"):
-        return diagnose_deleted(pod, phase)
+        return diagnose_deleted(pod, phase, events)
     return None
 
 
@@ -424,7 +441,25 @@ def _diagnose_waiting_containers(pod: Object, events: Sequence[Object] | None) -
                 ("platform_failed", "The node cannot start the container"),
                 Evidence(events=(reason, *_tell(events))),
             )
+    return _diagnose_pull_event(pod, events)
+
+
+def _diagnose_pull_event(pod: Object, events: Sequence[Object] | None) -> Fault | None:
+    """The event comes a second or more before the Pod's status tells the same."""
+    if phase_of(pod, events) == Phase.LOAD:
+        return None
+    for event in _sorted(events):
+        message, reason = str(event.get("message") or ""), event.get("reason")
+        if reason == "Failed" and message.startswith("Failed to pull image"):
+            return _diagnose_pull(pod, _named_by(event), "ErrImagePull", message, events)
+        if reason == "ErrImageNeverPull":
+            return _diagnose_pull(pod, _named_by(event), "ErrImageNeverPull", message, events)
     return None
+
+
+def _named_by(event: Object) -> str:
+    """The container of an event, whose field is `spec.containers{name}`."""
+    return _container_of(event).partition("{")[2].rstrip("}")
 
 
 def _diagnose_pull(
@@ -441,7 +476,7 @@ def _diagnose_pull(
             evidence=Evidence(events=(reason,)),
         )
     if reason == "ImagePullBackOff":  # what the registry said is in the event, or in the status too
-        message = _last_warning(events, "Failed", containing="Failed to pull image") or message
+        message = _last_event(events, "Failed", containing="Failed to pull image") or message
     otherwise = (
         ("image_not_found", "This is no image")
         if reason == "InvalidImageName"
@@ -500,7 +535,7 @@ def _diagnose_unscheduled(pod: Object, events: Sequence[Object] | None, seconds:
 
 
 def _diagnose_mounts(events: Sequence[Object] | None) -> Fault | None:
-    said = _last_warning(events, "FailedMount")
+    said = _last_event(events, "FailedMount")
     known = said and any(pattern.search(said) for pattern, _, _ in _MOUNTING)
     if not said or not known:
         return None
@@ -523,7 +558,7 @@ def _match(
 ) -> Fault:
     known = ((category, summary) for pattern, category, summary in table if pattern.search(message))
     category, summary = next(known, otherwise)
-    said = first_line(message)
+    said = first_line(_WRAPPING.sub("", message))
     return fault(
         category,
         phase,
@@ -803,9 +838,7 @@ def _tell(events: Sequence[Object] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(told))
 
 
-def _last_warning(
-    events: Sequence[Object] | None, *reasons: str, containing: str = ""
-) -> str | None:
+def _last_event(events: Sequence[Object] | None, *reasons: str, containing: str = "") -> str | None:
     found = [
         first_line(event.get("message"))
         for event in _sorted(events)
