@@ -141,14 +141,19 @@ def service_account_namespace() -> str | None:
 class Api:
     """The API server. May be used by several threads."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        """Contacts nobody yet."""
+    def __init__(self, cluster: Cluster, read_seconds: float = _READ_SECONDS) -> None:
+        """Contacts nobody yet.
+
+        Args:
+            cluster: where it is.
+            read_seconds: how long to wait for an answer.
+        """
         from kubernetes.client import ApiClient
 
         self.cluster = cluster
         self._client = ApiClient(cluster.configuration)
         self._pool = self._client.rest_client.pool_manager
-        self._closed = threading.Event()
+        self._read_seconds = read_seconds
 
     @property
     def address(self) -> str:
@@ -210,7 +215,8 @@ class Api:
             tries += 1
             with creating():
                 try:
-                    return self.call("POST", path, body)
+                    # Else a mistyped field would be dropped without a word.
+                    return self.call("POST", path, body, fieldValidation="Strict")
                 except ApiError as error:
                     # An earlier try may have been heard, though its answer was not.
                     if error.status == 409 and tries > 1:
@@ -221,7 +227,7 @@ class Api:
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """One call, without any riding out."""
-        with self._request(method, path, body, query, _READ_SECONDS) as response:
+        with self._request(method, path, body, query, self._read_seconds) as response:
             return json.loads(self._read(response))
 
     def lines(
@@ -230,7 +236,9 @@ class Api:
         """Opens an answer that comes bit by bit; hiccups of opening are ridden out."""
         return contextlib.closing(
             self._riding_out(
-                lambda: Lines(self._open("GET", path, None, query, _WATCH_SECONDS + _READ_SECONDS)),
+                lambda: Lines(
+                    self._open("GET", path, None, query, _WATCH_SECONDS + self._read_seconds)
+                ),
                 stopped,
             )
         )
@@ -382,7 +390,7 @@ class Api:
         response.release_conn()
         after = response.headers.get("Retry-After", "")
         verb = {"POST": "create", "DELETE": "delete"}.get(method, "get")
-        if (method == "GET" and "fieldSelector" in query) or "labelSelector" in query:
+        if method == "GET" and query.keys() & {"fieldSelector", "labelSelector"}:
             verb = "watch" if "watch" in query else "list"
         raise ApiError(
             response.status,

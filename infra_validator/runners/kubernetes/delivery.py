@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -78,7 +78,7 @@ def choose_way(
             model cannot be read.
         ApiError, ConnectionFailed: if the cluster cannot be asked.
     """
-    ways = {
+    ways: dict[Delivery, Callable[[], Way]] = {
         Delivery.URI: lambda: _by_uri(model, forced=settings.delivery == Delivery.URI),
         Delivery.CLAIM: lambda: _by_claim(
             api, namespace, step, model, forced=settings.delivery == Delivery.CLAIM

@@ -21,7 +21,7 @@ _ENDED_SECONDS = 300.0
 _ENDED_PHASES = frozenset({"Succeeded", "Failed"})
 
 
-def annotations(step: StepPod | None, lifetime_seconds: float) -> dict[str, str]:
+def annotate(step: StepPod | None, lifetime_seconds: float) -> dict[str, str]:
     """Annotations of a Pod of this process.
 
     Args:

@@ -25,7 +25,7 @@ from infra_validator.runners.kubernetes.api import (
     service_account_namespace,
 )
 from infra_validator.runners.kubernetes.delivery import Step, Way, choose_way
-from infra_validator.runners.kubernetes.runner import KubernetesRunner
+from infra_validator.runners.kubernetes.runner import KubernetesRunner, diagnose
 from infra_validator.runners.kubernetes.step import candidates, is_step
 from infra_validator.servers.base import ServingBinary
 
@@ -120,11 +120,7 @@ def api_faults(api: Api, namespace: str, phase: Phase) -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        raise FaultError(
-            faults.diagnose_api_error(
-                error.status, error.body, error.verb, error.resource, namespace, phase
-            )
-        ) from error
+        raise FaultError(diagnose(error, namespace, phase)) from error
     except ConnectionFailed as error:
         raise FaultError(faults.diagnose_unreachable(api.address, str(error), phase)) from error
 
@@ -139,7 +135,7 @@ def _find_place(settings: KubernetesSettings) -> Place:
         ) from error
     except ClusterConfigError as error:
         raise _not_found(settings, str(error)) from error
-    api = Api(cluster)
+    api = Api(cluster, settings.client_timeout_seconds)
     own = candidates(os.environ, service_account_namespace() if cluster.in_cluster else None)
     step_namespace = own.namespace if cluster.in_cluster else None
     namespace = settings.namespace or step_namespace or cluster.namespace or "default"
@@ -187,9 +183,7 @@ def _sweep(place: Place) -> None:
         listed = place.api.get(path, labelSelector=f"{MANAGED_LABEL}=true")
         for pod in listed.get("items") or []:
             name = pod["metadata"]["name"]
-            if owner.is_left_over(
-                pod, lambda other: _find_step(place.api, place.namespace, other)
-            ):
+            if owner.is_left_over(pod, lambda other: _find_step(place.api, place.namespace, other)):
                 _logger.info("Removing the Pod %s of a validator that is gone", name)
                 place.api.delete(f"{path}/{name}")
     except ApiError as error:

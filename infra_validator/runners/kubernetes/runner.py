@@ -44,6 +44,13 @@ _LOG_AGAIN_SECONDS = 0.2
 _SOONER_SECONDS = 0.5
 
 
+def diagnose(error: ApiError, namespace: str, phase: Phase) -> Fault:
+    """The fault of what the API refused."""
+    return faults.diagnose_api_error(
+        error.status, error.body, error.verb, error.resource, namespace, phase
+    )
+
+
 class _Interruptible(Protocol):
     def interrupt(self) -> None:
         """Ends it, from any thread."""
@@ -65,7 +72,7 @@ class KubernetesRunner:
         self._fault: Fault | None = None
         self._identity: dict[str, Any] = {"server": task.binary.name, "pod": self._name}
         self._pod: Mapping[str, Any] = {}
-        self._events: dict[str, Mapping[str, Any]] = {}
+        self._events: dict[str, Mapping[str, Any]] | None = {}  # None where they may not be read
         self._state = threading.Lock()
         self._output: collections.deque[bytes] = collections.deque()
         self._output_lock = threading.Lock()
@@ -104,8 +111,9 @@ class KubernetesRunner:
             limit = self._platform.phase_limits.get(self._phase, float("inf"))
             if time.monotonic() - self._phase_since >= limit - _SOONER_SECONDS:
                 with self._state:
-                    events = list(self._events.values())
-                self._fault = faults.diagnose_waiting(self._pod, events, self._phase, limit)
+                    self._fault = faults.diagnose_waiting(
+                        self._pod, self._told(), self._phase, limit
+                    )
         return self._fault
 
     def logs(self) -> str:
@@ -128,6 +136,7 @@ class KubernetesRunner:
         """Deletes the Pod without grace: the server's entry point passes no signal on."""
         with self._creating:
             self._stopped.set()
+        self._server_ended.set()
         if self._removed or not self._threads:
             return
         self._interrupt_all()
@@ -182,16 +191,7 @@ class KubernetesRunner:
         except FaultError as error:
             self._fail(error.fault)
         except ApiError as error:
-            self._fail(
-                faults.diagnose_api_error(
-                    error.status,
-                    error.body,
-                    error.verb,
-                    error.resource,
-                    self._platform.place().namespace,
-                    self._phase,
-                )
-            )
+            self._fail(diagnose(error, self._platform.place().namespace, self._phase))
         except ConnectionFailed as error:
             address = self._platform.place().api.address
             self._fail(faults.diagnose_unreachable(address, str(error), self._phase))
@@ -263,7 +263,7 @@ class KubernetesRunner:
             model=way.place,
             user=way.user,
             labels=owner.LABELS,
-            annotations=owner.annotations(step if beside_step else None, lifetime),
+            annotations=owner.annotate(step if beside_step else None, lifetime),
             owner=step if beside_step else None,
             service_account=account,
             node=way.node,
@@ -303,13 +303,18 @@ class KubernetesRunner:
                 if self._stopped.is_set() or self._server_ended.is_set():
                     return
                 with self._state:
+                    known = self._events or {}
                     for event in found if kind == "LISTED" else [found]:
-                        self._events[event["metadata"]["uid"]] = event
+                        known[event["metadata"]["uid"]] = event
+                    self._events = known
                     self._judge()
         except ApiError as error:
             if error.status not in {401, 403}:
                 raise
             _logger.info("The Pod's events may not be read: %s", error)
+            with self._state:
+                self._events = None
+                self._judge()
 
     def _take_pod(self, pod: Mapping[str, Any]) -> None:
         with self._state:
@@ -331,7 +336,7 @@ class KubernetesRunner:
             self._server_ended.set()
             self._log_ended.wait(_LAST_WORDS_SECONDS)
             with self._state:
-                found = faults.diagnose_pod(pod, list(self._events.values()))
+                found = faults.diagnose_pod(pod, self._told())
             if found is not None and self._fault is None:
                 self._fault = found
             self._exit = ended
@@ -339,7 +344,7 @@ class KubernetesRunner:
 
     def _judge(self) -> None:
         """Looks at all that is known; `_state` is held."""
-        events = list(self._events.values())
+        events = self._told()
         self._enter(faults.phase_of(self._pod, events))
         if faults.exit_of(self._pod) is not None:
             return  # the log's end comes first
@@ -348,6 +353,10 @@ class KubernetesRunner:
             found = faults.diagnose_deleted(self._pod, self._phase)
         if found is not None:
             self._fail(found)
+
+    def _told(self) -> list[Mapping[str, Any]] | None:
+        """The events; `_state` is held."""
+        return None if self._events is None else list(self._events.values())
 
     def _send(self, place: Place, way: Way) -> None:
         folders = {}
@@ -391,16 +400,7 @@ class KubernetesRunner:
     def _not_forwarded(self, error: ApiError) -> None:
         if error.status == 404:
             return  # the Pod is gone, of which the watch tells
-        self._fail(
-            faults.diagnose_api_error(
-                error.status,
-                error.body,
-                error.verb,
-                error.resource,
-                self._platform.place().namespace,
-                self._phase,
-            )
-        )
+        self._fail(diagnose(error, self._platform.place().namespace, self._phase))
 
     def _follow_log(self) -> None:
         """Reads the log to its end; from its beginning again wherever it broke off."""
@@ -422,7 +422,9 @@ class KubernetesRunner:
                     if error.status not in {400, 404} and not error.passing:
                         raise
                     whole = ended
-                if whole and (ended or self._server_ended.wait(_LAST_WORDS_SECONDS)):
+                if self._stopped.is_set() or (
+                    whole and (ended or self._server_ended.wait(_LAST_WORDS_SECONDS))
+                ):
                     return
                 self._stopped.wait(_LOG_AGAIN_SECONDS)
         finally:

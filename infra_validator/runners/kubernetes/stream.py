@@ -168,9 +168,7 @@ def send(
         reraise=True,
     )
     try:
-        retrying(
-            lambda: None if arrived() else _send_once(api, pod_path, archive, stopped, opened)
-        )
+        retrying(lambda: None if arrived() else _send_once(api, pod_path, archive, stopped, opened))
     except ConnectionFailed as error:
         if stopped.is_set():
             raise Interrupted from error
