@@ -2,7 +2,8 @@
 # make test       all tests, and the checks that need no server
 # make test-unit  the quick tests
 # make demo       the example pipeline; BROKEN=1 for a model that cannot be served,
-#                 PLATFORM=local_docker for a container, of the image SERVING_IMAGE
+#                 PLATFORM=local_docker for a container, PLATFORM=kubernetes for a Pod of
+#                 the cluster that KUBECONFIG names, both of the image SERVING_IMAGE
 # make image      the embedded model server as a container image
 # make lint       ruff and mypy
 # make proto      generated code from protos/

@@ -464,13 +464,11 @@ def _facts(pod: Mapping[str, Any]) -> dict[str, Any]:
     found = {
         "node": (pod.get("spec") or {}).get("nodeName"),
         "pod_ip": status.get("podIP"),
-        "image_id": next(
-            (
-                container.get("imageID")
-                for container in status.get("containerStatuses") or []
-                if container.get("name") == SERVER
-            ),
-            None,
-        ),
     }
-    return {key: value for key, value in found.items() if value}
+    for container in status.get("containerStatuses") or []:
+        # "docker-pullable://name@sha256:...", and other forms of other container runtimes.
+        image = str(container.get("imageID") or "").rpartition("://")[2]
+        if container.get("name") == SERVER and image:
+            found["image_id"] = image.rpartition("@")[2]
+            found["image_digests"] = [image] if "@" in image else []
+    return {key: value for key, value in found.items() if value is not None}
