@@ -56,7 +56,9 @@ _DNS_SUBDOMAIN = re.compile(
 )
 _LABEL = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _VARIABLE = re.compile(r"[-._A-Za-z][-._A-Za-z0-9]*")
-_QUANTITY = re.compile(r"\+?(\d+(?:\.\d*)?|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d{1,2})?")
+_QUANTITY = re.compile(
+    r"\+?(\d+(?:\.\d*)?|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d{1,2})?", re.ASCII
+)
 _SUFFIXES: Mapping[str, decimal.Decimal] = {
     "": decimal.Decimal(1),
     **{suffix: decimal.Decimal(10) ** (3 * power) for power, suffix in enumerate("num", start=-3)},

@@ -56,7 +56,7 @@ def merge_pod(pod: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
 
 def _merge_objects(old: Mapping[str, Any], patch: Mapping[str, Any], place: str) -> dict[str, Any]:
     directive = patch.get(_PATCH)
-    if directive not in {None, "merge", "replace", "delete"}:
+    if directive not in (None, "merge", "replace", "delete"):
         raise MergeError(f"{place or 'the patch'}: {_PATCH} cannot be {directive!r}")
     if directive == "delete":
         return {}
@@ -73,13 +73,13 @@ def _merge_objects(old: Mapping[str, Any], patch: Mapping[str, Any], place: str)
             raise MergeError(f"{there}: this directive is not known here")
         if value is None:
             merged.pop(key, None)
+        elif there in _MERGE_KEYS:
+            before = merged.get(key) or []
+            merged[key] = _merge_lists(before, _expect_list(value, there), there)
         elif isinstance(value, Mapping):
             before = merged.get(key)
             before = before if isinstance(before, Mapping) else {}
             merged[key] = _merge_objects(before, value, there)
-        elif there in _MERGE_KEYS:
-            before = merged.get(key) or []
-            merged[key] = _merge_lists(before, _expect_list(value, there), there)
         else:
             merged[key] = copy.deepcopy(value)
     return merged
@@ -98,8 +98,11 @@ def _merge_lists(
             raise MergeError(f"{place}[{index}]: not an object")
         if dict(element) == {_PATCH: "replace"}:
             continue
-        if element.get(key) in {None, ""}:
-            raise MergeError(f"{place}[{index}].{key}: not set; elements are told apart by it")
+        if not isinstance(element.get(key), (str, int)) or element[key] == "":
+            raise MergeError(
+                f"{place}[{index}].{key}: not set, or no text or number; elements are told apart "
+                "by it"
+            )
         at = next((at for at, own in enumerate(merged) if own.get(key) == element[key]), None)
         if element.get(_PATCH) == "delete":
             if at is not None:

@@ -172,8 +172,9 @@ PULL = [
     ),
     (
         'rpc error: code = Unknown desc = failed to pull and unpack image "docker.io/a/b:1": '
-        'failed to resolve reference "docker.io/a/b:1": pull access denied, repository does not exist '
-        "or may require authorization: server message: insufficient_scope: authorization failed",
+        'failed to resolve reference "docker.io/a/b:1": pull access denied, repository does not '
+        "exist or may require authorization: server message: insufficient_scope: authorization "
+        "failed",
         "image_pull_denied",
     ),
     (
