@@ -589,8 +589,12 @@ def _pod_patch(patch: Mapping[str, Any]) -> Mapping[str, Any]:
             raise _refuse(f"pod_patch.spec.{key}", f"it cannot be patched: {why}.")
     _check_patched(patch)
     for kind in ("labels", "annotations"):
-        found = metadata.get(kind) or {}
-        for key, value in found.items() if isinstance(found, Mapping) else ():
+        found = {} if metadata.get(kind) is None else metadata[kind]
+        if not isinstance(found, Mapping):
+            raise _refuse(f"pod_patch.metadata.{kind}", "not an object.")
+        for key, value in found.items():
+            if key.startswith("$"):
+                continue
             _check_key(f"pod_patch.metadata.{kind}", key)
             if value is not None and not isinstance(value, str):
                 raise _refuse(f"pod_patch.metadata.{kind}[{key!r}]", "not a text.")

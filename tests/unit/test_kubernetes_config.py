@@ -451,6 +451,8 @@ def containers(*patches: dict[str, Any]) -> dict[str, Any]:
         ({"metadata": {"ownerReferences": []}}, "metadata.ownerReferences"),
         ({"metadata": {"labels": {"a": "b c"}}}, "metadata.labels['a']"),
         ({"metadata": {"labels": {"a": 5}}}, "metadata.labels['a']"),
+        ({"metadata": {"labels": 5}}, "metadata.labels"),
+        ({"metadata": {"annotations": "a"}}, "metadata.annotations"),
         ({"metadata": {"labels": {"infra-validator.managed": None}}}, "metadata.labels"),
         ({"metadata": {"annotations": {"a b": "c"}}}, "metadata.annotations"),
         ({"spec": {"restartPolicy": "Always"}}, "spec.restartPolicy"),

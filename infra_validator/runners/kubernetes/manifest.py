@@ -87,6 +87,7 @@ def pod_manifest(
                 own["metadata"][kind][ISTIO_INJECT] = "false"
     pod = merge_pod(own, settings.pod_patch)
     # What the validator relies on stands whatever was patched.
+    pod["metadata"].update(name=name, namespace=namespace)
     pod["metadata"].setdefault("labels", {}).update(labels)
     pod["metadata"].setdefault("annotations", {}).update(annotations)
     if owner is not None:
