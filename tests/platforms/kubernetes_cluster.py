@@ -199,8 +199,8 @@ def shell_server(script: str) -> dict[str, Any]:
 def stand_in_server(**variables: str) -> dict[str, Any]:
     """A Pod patch by which the server is the stand-in, with these variables."""
     patch = shell_server(
-        'exec /opt/model-server/bin/python -c "$STAND_IN" --port=8500 --model_name="$MODEL_NAME"'
-        ' --model_base_path="$MODEL_BASE_PATH/$MODEL_NAME" "$@"'
+        '/opt/model-server/bin/python -c "$STAND_IN" --port=8500 --model_name="$MODEL_NAME"'
+        ' --model_base_path="$MODEL_BASE_PATH/$MODEL_NAME" "$@"; exit $?'
     )
     given = {"STAND_IN": STAND_IN, **variables}
     patch["spec"]["containers"][0]["env"] = [

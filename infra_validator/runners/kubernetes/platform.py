@@ -213,7 +213,8 @@ def _not_found(settings: KubernetesSettings, words: str) -> FaultError:
             f"ServingSpec.kubernetes.kubeconfig: {settings.kubeconfig!r} cannot be used: {words}",
             "Name a kubeconfig that exists where the component runs.",
         )
-    return FaultError(faults.diagnose_unreachable("a Kubernetes cluster", words, Phase.STAGE))
+    summary = f"No Kubernetes cluster is configured here: {words}"
+    return FaultError(fault("cluster_unreachable", Phase.STAGE, summary))
 
 
 def _unusable(summary: str, hint: str) -> FaultError:

@@ -433,6 +433,8 @@ class KubernetesRunner:
     def _keep(self, chunks: Iterator[bytes]) -> None:
         kept = 0
         for number, chunk in enumerate(chunks):
+            if self._stopped.is_set():
+                return  # the kubelet puts its own words in where a container is taken away
             with self._output_lock:
                 if number == 0:
                     self._output.clear()
