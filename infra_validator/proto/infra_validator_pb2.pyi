@@ -53,9 +53,9 @@ class EnvVarSource(_message.Message):
 
 class KubernetesConfig(_message.Message):
     __slots__ = ["active_deadline_seconds", "affinity", "client_timeout_seconds", "context", "delivery_timeout_seconds", "image_pull_policy", "image_pull_secrets", "istio_sidecar", "kubeconfig", "labels", "model_delivery", "namespace", "node_selector", "pod_patch", "priority_class_name", "pull_timeout_seconds", "reach", "runtime_class_name", "schedule_timeout_seconds", "service_account_name", "serving_pod_overrides", "start_timeout_seconds", "tolerations", "volume_mounts", "volumes"]
-    class ModelDelivery(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    class ImagePullPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = []
-    class PullPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    class ModelDelivery(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = []
     class Reach(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = []
@@ -75,13 +75,13 @@ class KubernetesConfig(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     ACTIVE_DEADLINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     AFFINITY_FIELD_NUMBER: _ClassVar[int]
-    ALWAYS: KubernetesConfig.PullPolicy
+    ALWAYS: KubernetesConfig.ImagePullPolicy
     AUTO: KubernetesConfig.ModelDelivery
     CLAIM: KubernetesConfig.ModelDelivery
     CLIENT_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     DELIVERY_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
-    IF_NOT_PRESENT: KubernetesConfig.PullPolicy
+    IF_NOT_PRESENT: KubernetesConfig.ImagePullPolicy
     IMAGE_PULL_POLICY_FIELD_NUMBER: _ClassVar[int]
     IMAGE_PULL_SECRETS_FIELD_NUMBER: _ClassVar[int]
     ISTIO_SIDECAR_FIELD_NUMBER: _ClassVar[int]
@@ -90,13 +90,13 @@ class KubernetesConfig(_message.Message):
     MODEL_DELIVERY_FIELD_NUMBER: _ClassVar[int]
     MODEL_DELIVERY_UNSPECIFIED: KubernetesConfig.ModelDelivery
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
-    NEVER: KubernetesConfig.PullPolicy
+    NEVER: KubernetesConfig.ImagePullPolicy
     NODE_SELECTOR_FIELD_NUMBER: _ClassVar[int]
     POD_IP: KubernetesConfig.Reach
     POD_PATCH_FIELD_NUMBER: _ClassVar[int]
     PORT_FORWARD: KubernetesConfig.Reach
     PRIORITY_CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
-    PULL_POLICY_UNSPECIFIED: KubernetesConfig.PullPolicy
+    PULL_POLICY_UNSPECIFIED: KubernetesConfig.ImagePullPolicy
     PULL_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     REACH_FIELD_NUMBER: _ClassVar[int]
     REACH_UNSPECIFIED: KubernetesConfig.Reach
@@ -115,7 +115,7 @@ class KubernetesConfig(_message.Message):
     client_timeout_seconds: int
     context: str
     delivery_timeout_seconds: int
-    image_pull_policy: KubernetesConfig.PullPolicy
+    image_pull_policy: KubernetesConfig.ImagePullPolicy
     image_pull_secrets: _containers.RepeatedScalarFieldContainer[str]
     istio_sidecar: bool
     kubeconfig: str
@@ -135,7 +135,7 @@ class KubernetesConfig(_message.Message):
     tolerations: _containers.RepeatedCompositeFieldContainer[Toleration]
     volume_mounts: _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]
     volumes: _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]
-    def __init__(self, service_account_name: _Optional[str] = ..., active_deadline_seconds: _Optional[int] = ..., serving_pod_overrides: _Optional[_Union[PodOverrides, _Mapping]] = ..., kubeconfig: _Optional[str] = ..., context: _Optional[str] = ..., namespace: _Optional[str] = ..., image_pull_policy: _Optional[_Union[KubernetesConfig.PullPolicy, str]] = ..., image_pull_secrets: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., node_selector: _Optional[_Mapping[str, str]] = ..., tolerations: _Optional[_Iterable[_Union[Toleration, _Mapping]]] = ..., affinity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., priority_class_name: _Optional[str] = ..., runtime_class_name: _Optional[str] = ..., volumes: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., volume_mounts: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., pod_patch: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., model_delivery: _Optional[_Union[KubernetesConfig.ModelDelivery, str]] = ..., reach: _Optional[_Union[KubernetesConfig.Reach, str]] = ..., istio_sidecar: bool = ..., schedule_timeout_seconds: _Optional[int] = ..., pull_timeout_seconds: _Optional[int] = ..., start_timeout_seconds: _Optional[int] = ..., delivery_timeout_seconds: _Optional[int] = ..., client_timeout_seconds: _Optional[int] = ...) -> None: ...
+    def __init__(self, service_account_name: _Optional[str] = ..., active_deadline_seconds: _Optional[int] = ..., serving_pod_overrides: _Optional[_Union[PodOverrides, _Mapping]] = ..., kubeconfig: _Optional[str] = ..., context: _Optional[str] = ..., namespace: _Optional[str] = ..., image_pull_policy: _Optional[_Union[KubernetesConfig.ImagePullPolicy, str]] = ..., image_pull_secrets: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., node_selector: _Optional[_Mapping[str, str]] = ..., tolerations: _Optional[_Iterable[_Union[Toleration, _Mapping]]] = ..., affinity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., priority_class_name: _Optional[str] = ..., runtime_class_name: _Optional[str] = ..., volumes: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., volume_mounts: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., pod_patch: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., model_delivery: _Optional[_Union[KubernetesConfig.ModelDelivery, str]] = ..., reach: _Optional[_Union[KubernetesConfig.Reach, str]] = ..., istio_sidecar: bool = ..., schedule_timeout_seconds: _Optional[int] = ..., pull_timeout_seconds: _Optional[int] = ..., start_timeout_seconds: _Optional[int] = ..., delivery_timeout_seconds: _Optional[int] = ..., client_timeout_seconds: _Optional[int] = ...) -> None: ...
 
 class LocalDockerConfig(_message.Message):
     __slots__ = ["allow_new_privileges", "capabilities", "client_api_version", "client_base_url", "client_timeout_seconds", "cpus", "device_requests", "host_ip_address", "memory", "model_delivery", "mounts", "network", "pids_limit", "platform", "pull_policy", "pull_timeout_seconds", "shared_memory", "ulimits", "user", "writable_root"]
