@@ -160,6 +160,23 @@ class Api:
         """The API server's URL."""
         return str(self.cluster.configuration.host).rstrip("/")
 
+    def own_address(self) -> str:
+        """The address by which this machine, or Pod, speaks with the API server.
+
+        Raises:
+            ConnectionFailed: if there is no way to it.
+        """
+        parts = urlsplit(self.address)
+        try:
+            [(family, _, _, _, target), *_] = socket.getaddrinfo(
+                parts.hostname, parts.port or 443, type=socket.SOCK_DGRAM
+            )
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect(target)  # sends nothing
+                return str(probe.getsockname()[0])
+        except OSError as error:
+            raise ConnectionFailed(_words(error)) from error
+
     def get(self, path: str, stopped: threading.Event | None = None, **query: Any) -> Any:
         """Reads an object or a list; hiccups are ridden out.
 

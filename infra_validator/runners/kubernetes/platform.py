@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from infra_validator.faults import FaultError, Phase, fault
@@ -26,7 +26,7 @@ from infra_validator.runners.kubernetes.api import (
 )
 from infra_validator.runners.kubernetes.delivery import Step, Way, choose_way
 from infra_validator.runners.kubernetes.runner import KubernetesRunner, diagnose
-from infra_validator.runners.kubernetes.step import candidates, is_step
+from infra_validator.runners.kubernetes.step import Candidates, candidates, is_step
 from infra_validator.servers.base import ServingBinary
 
 _logger = logging.getLogger(__name__)
@@ -141,18 +141,42 @@ def _find_place(settings: KubernetesSettings) -> Place:
     namespace = settings.namespace or step_namespace or cluster.namespace or "default"
     with api_faults(api, namespace, Phase.STAGE):
         version = _version(api)
-        step = None
-        for name in own.names if step_namespace is not None else ():
-            manifest = _find_pod(api, step_namespace or "", name)
-            found = is_step(manifest, own) if manifest is not None else None
-            if found is not None:
-                step = Step(found, manifest or {})
-                break
+        step = _find_step(api, step_namespace, own) if step_namespace is not None else None
     if settings.reach == Reach.AUTO:
         forward = not cluster.in_cluster
     else:
         forward = settings.reach == Reach.PORT_FORWARD
     return Place(api, namespace, step, version, forward)
+
+
+def _find_step(api: Api, namespace: str, own: Candidates) -> Step | None:
+    """The validator's own Pod, by the names that it may have, else by its address."""
+
+    def looked_at() -> Iterator[Mapping[str, Any]]:
+        for name in own.names:
+            found = _find_pod(api, namespace, name)
+            if found is not None:
+                yield found
+        # A host's name is the Pod's only if that is short enough.
+        yield from _pods_at(api, namespace, api.own_address())
+
+    for manifest in looked_at():
+        pod = is_step(manifest, own)
+        if pod is not None:
+            return Step(pod, manifest)
+    return None
+
+
+def _pods_at(api: Api, namespace: str, address: str) -> Sequence[Mapping[str, Any]]:
+    try:
+        listed = api.get(
+            f"/api/v1/namespaces/{namespace}/pods", fieldSelector=f"status.podIP={address}"
+        )
+    except ApiError as error:
+        if error.status in {400, 403}:
+            return ()
+        raise
+    return listed.get("items") or ()
 
 
 def _version(api: Api) -> str | None:
@@ -183,7 +207,9 @@ def _sweep(place: Place) -> None:
         listed = place.api.get(path, labelSelector=f"{MANAGED_LABEL}=true")
         for pod in listed.get("items") or []:
             name = pod["metadata"]["name"]
-            if owner.is_left_over(pod, lambda other: _find_step(place.api, place.namespace, other)):
+            if owner.is_left_over(
+                pod, lambda other: _find_owner(place.api, place.namespace, other)
+            ):
                 _logger.info("Removing the Pod %s of a validator that is gone", name)
                 place.api.delete(f"{path}/{name}")
     except ApiError as error:
@@ -192,7 +218,7 @@ def _sweep(place: Place) -> None:
         _logger.info("Pods of dead validators cannot be swept: %s", error)
 
 
-def _find_step(api: Api, namespace: str, name: str) -> Mapping[str, Any] | None:
+def _find_owner(api: Api, namespace: str, name: str) -> Mapping[str, Any] | None:
     try:
         found: Mapping[str, Any] = api.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
     except ApiError as error:
