@@ -87,6 +87,10 @@ class TestNamespace:
                 return None
             raise
 
+    def find_pod(self, namespace: str, name: str) -> Any | None:
+        """A Pod of any namespace; None where there is none."""
+        return TestNamespace(self.api, namespace).find(f"pods/{name}")
+
     def create_object(self, what: str, body: Mapping[str, Any], group: str = "api/v1") -> Any:
         """Makes an object of a collection."""
         return self.api.call("POST", self.path(what, group), body)

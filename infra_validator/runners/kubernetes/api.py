@@ -325,7 +325,11 @@ class Api:
                 options["check_hostname"] = configuration.assert_hostname
         if configuration.cert_file:
             options |= {"certfile": configuration.cert_file, "keyfile": configuration.key_file}
-        proxy: dict[str, Any] = {}
+        server_name = getattr(configuration, "tls_server_name", None)  # of newer clients only
+        if server_name:
+            options["server_hostname"] = server_name
+        # Other calls use no proxy but the configured one either.
+        proxy: dict[str, Any] = {"http_no_proxy": ["*"]}
         if configuration.proxy:
             parts = urlsplit(configuration.proxy)
             proxy = {"http_proxy_host": parts.hostname, "http_proxy_port": parts.port}

@@ -70,6 +70,7 @@ class KubernetesRunner:
         self._endpoint: str | None = None
         self._exit: Exit | None = None
         self._fault: Fault | None = None
+        self._waits: str | None = None  # what for, as the log was last told
         self._identity: dict[str, Any] = {"server": task.binary.name, "pod": self._name}
         self._pod: Mapping[str, Any] = {}
         self._events: dict[str, Mapping[str, Any]] | None = {}  # None where they may not be read
@@ -284,7 +285,9 @@ class KubernetesRunner:
                 return
             if kind == "DELETED" or (kind == "LISTED" and not found):
                 self._server_ended.set()
-                self._fail(faults.diagnose_deleted(self._pod, self._phase))
+                with self._state:
+                    told = self._told()
+                self._fail(faults.diagnose_deleted(self._pod, self._phase, told))
                 return
             self._take_pod(found[0] if kind == "LISTED" else found)
             if self._exit is not None or self._fault is not None:
@@ -345,12 +348,15 @@ class KubernetesRunner:
     def _judge(self) -> None:
         """Looks at all that is known; `_state` is held."""
         events = self._told()
-        self._enter(faults.phase_of(self._pod, events))
+        if self._phase != Phase.LOAD:  # of an evicted Pod's containers the API tells no more
+            self._enter(faults.phase_of(self._pod, events))
+            waits = faults.waiting_reason(self._pod, events)
+            if waits is not None and waits != self._waits:
+                _logger.info("The Pod %s waits: %s", self._name, waits)
+            self._waits = waits
         if faults.exit_of(self._pod) is not None:
             return  # the log's end comes first
         found = faults.diagnose_pod(self._pod, events)
-        if found is None and (self._pod.get("metadata") or {}).get("deletionTimestamp"):
-            found = faults.diagnose_deleted(self._pod, self._phase)
         if found is not None:
             self._fail(found)
 
