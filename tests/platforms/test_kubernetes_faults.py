@@ -264,6 +264,22 @@ def test_why_a_pod_does_not_start(
     assert found.detail
 
 
+def test_what_a_pod_waits_for_is_in_the_log_at_once(
+    validate: Validate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An autoscaler may still mend it, so the verdict has to wait, but nobody has to guess."""
+    config = {"node_selector": {"no-such": "label"}, "schedule_timeout_seconds": 6}
+    with caplog.at_level("INFO", "infra_validator"):
+        report = validate(config)
+    [waits] = [record for record in caplog.records if " waits: " in record.getMessage()]
+    assert "0/1 nodes are available" in waits.getMessage()
+    [attempt] = report.binaries[0].attempts
+    [scheduling] = [phase for phase in attempt.phases if phase.phase == Phase.SCHEDULE]
+    assert scheduling.seconds > 4
+    [judged] = [record for record in caplog.records if "attempt 1" in record.getMessage()]
+    assert judged.created - waits.created > 3
+
+
 def test_a_key_that_a_secret_lacks(validate: Validate, kubernetes_namespace: TestNamespace) -> None:
     secret = {"metadata": {"name": "half"}, "stringData": {"other": "x"}}
     with kubernetes_namespace.having("secrets", secret):
