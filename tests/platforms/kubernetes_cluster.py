@@ -78,6 +78,11 @@ class TestNamespace:
         """Reads."""
         return self.api.get(self.path(what, group))
 
+    def text(self, what: str, **query: str) -> str:
+        """Reads what is no JSON, such as a log."""
+        with self.api.lines(self.path(what), threading.Event(), **query) as lines:
+            return b"".join(lines.chunks()).decode(errors="replace")
+
     def find(self, what: str) -> Any | None:
         """Reads; None where there is nothing."""
         try:

@@ -155,14 +155,7 @@ class Step:
 
     def log(self) -> str:
         """What the step's own container said so far."""
-        with self._namespace.api._request(
-            "GET",
-            self._namespace.path(f"pods/{self.name}/log"),
-            None,
-            {"container": "main"},
-            60,
-        ) as response:
-            return str(response.read().decode())
+        return self._namespace.text(f"pods/{self.name}/log", container="main")
 
     def wait(self) -> None:
         """Waits for the container's end."""
