@@ -665,14 +665,14 @@ def test_a_refusal_to_read_is_a_missing_right_in_whatever_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("phase", "category"),
-    [
-        (Phase.CONFIGURE, "cluster_unreachable"),
-        (Phase.STAGE, "cluster_unreachable"),
-        (Phase.LOAD, "cluster_lost"),
-    ],
+    ("was_reached", "category"), [(False, "cluster_unreachable"), (True, "cluster_lost")]
 )
-def test_an_api_server_that_cannot_be_reached(phase: Phase, category: str) -> None:
-    found = diagnose_unreachable("https://192.0.2.1:6443", "[Errno 111] Connection refused", phase)
-    assert found.category == category
+def test_an_api_server_that_cannot_be_reached(was_reached: bool, category: str) -> None:
+    found = diagnose_unreachable(
+        "https://192.0.2.1:6443",
+        "[Errno 111] Connection refused",
+        Phase.STAGE,
+        was_reached=was_reached,
+    )
+    assert (found.category, found.transient) == (category, was_reached)
     assert "https://192.0.2.1:6443" in found.summary

@@ -748,21 +748,23 @@ def _read_status(body: Any) -> tuple[str, Mapping[str, Any]]:
     return str(body.get("message") or ""), body.get("details") or {}
 
 
-def diagnose_unreachable(address: str, message: str, phase: Phase) -> Fault:
-    """Why the API server cannot be reached at all.
+def diagnose_unreachable(
+    address: str, message: str, phase: Phase, *, was_reached: bool = False
+) -> Fault:
+    """Why the API server cannot be reached.
 
     Args:
         address: where it was looked for.
         message: what the client library says.
         phase: what was being done.
+        was_reached: whether it answered before.
     """
-    lost = phase not in {Phase.CONFIGURE, Phase.STAGE}
     if re.search(r"certificate|ssl", message, re.IGNORECASE):
         problem = "cannot be trusted, or does not trust the validator"
     else:
-        problem = "went away" if lost else "cannot be reached"
+        problem = "went away" if was_reached else "cannot be reached"
     return fault(
-        "cluster_lost" if lost else "cluster_unreachable",
+        "cluster_lost" if was_reached else "cluster_unreachable",
         phase,
         f"The API server at {address} {problem}: {first_line(message)}",
         detail=message,

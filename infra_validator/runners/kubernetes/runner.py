@@ -195,7 +195,9 @@ class KubernetesRunner:
             self._fail(diagnose(error, self._platform.place().namespace, self._phase))
         except ConnectionFailed as error:
             address = self._platform.place().api.address
-            self._fail(faults.diagnose_unreachable(address, str(error), self._phase))
+            self._fail(
+                faults.diagnose_unreachable(address, str(error), self._phase, was_reached=True)
+            )
         except OSError as error:
             summary = f"The model cannot be read: {self._task.model.uri}"
             self._fail(storage_fault(summary, self._phase, error).fault)
