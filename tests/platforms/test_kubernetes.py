@@ -377,8 +377,8 @@ class Background:
         except BaseException as error:
             self.outcome = error
 
-    def report(self) -> Report:
-        self._thread.join(LIMIT_SECONDS)
+    def report(self, seconds: float = LIMIT_SECONDS) -> Report:
+        self._thread.join(seconds)
         assert isinstance(self.outcome, Report), self.outcome
         return self.outcome
 
@@ -512,7 +512,7 @@ def slow_model(saved_model: Path, tmp_path: Path) -> Path:
     shutil.copytree(saved_model, model)
     (model / "assets.extra").mkdir()
     with (model / "assets.extra" / "ballast").open("wb") as file:
-        file.truncate(1 << 30)
+        file.truncate(400 << 20)
     return model
 
 
@@ -833,20 +833,25 @@ def test_a_stream_that_breaks_is_sent_again(
     wait_for(
         lambda: len([line for line in proxy.requests if "/exec?" in line]) == 2, "the second try"
     )
-    report = running.report()
+    report = running.report(3 * LIMIT_SECONDS)
     assert report.verdict == Verdict.BLESSED, report.reason
 
 
-def test_a_break_of_the_connection_is_told_soon_and_tried_again(
-    validate: Validate, split: Path, proxy: Proxy, proxied: str
+def test_a_break_of_the_connection_is_told_soon(
+    validate: Validate,
+    split: Path,
+    proxy: Proxy,
+    proxied: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The forwarded connection is the request's own way."""
 
     def cut_once() -> None:
-        wait_for(lambda: [line for line in proxy.requests if "/portforward?" in line], "the way")
-        time.sleep(2)
+        wait_for(lambda: "attempt 1: query" in caplog.text, "the request")
+        time.sleep(1)
         proxy.cut()
 
+    caplog.set_level("INFO")
     threading.Thread(target=cut_once, daemon=True).start()
     report = validate(
         split=split,
@@ -857,3 +862,26 @@ def test_a_break_of_the_connection_is_told_soon_and_tried_again(
         limits=pb.ValidationSpec(num_tries=1, max_loading_time_seconds=30),
     )
     assert told(report) == ("connection_lost", Blame.INFRASTRUCTURE, Phase.QUERY), report.reason
+
+
+def test_a_forwarded_connection_that_breaks_while_loading_is_made_anew(
+    kubernetes_namespace: TestNamespace,
+    validate: Validate,
+    split: Path,
+    proxy: Proxy,
+    proxied: str,
+) -> None:
+    running = Background(
+        validate,
+        split=split,
+        kubernetes={
+            "kubeconfig": proxied,
+            "pod_patch": stand_in_server(STAND_IN_LOAD_SECONDS="8"),
+        },
+    )
+    wait_for(lambda: server_runs(kubernetes_namespace), "the server")
+    for _ in range(8):
+        proxy.cut()
+        time.sleep(0.5)
+    report = running.report()
+    assert report.verdict == Verdict.BLESSED, report.reason

@@ -1,8 +1,10 @@
 """The server's port, brought to this machine through the API server.
 
-A connection from here is accepted only by handing it one to the server that has
-already been answered: gRPC gives a new connection less time than the way through
-the API server takes, and a server that does not listen yet is asked again here.
+A connection from here is handed one to the server that has already been answered:
+gRPC gives a new connection less time than the way through the API server takes, and a
+server that does not listen yet is asked again here. While there is none at hand,
+connections from here are closed at once, since those that queue up are given up by
+gRPC, and would only take the place of fresh ones.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ _LOOPBACK = "127.0.0.1"
 _IO_SECONDS = 60.0
 _BYTES = 64 * 1024
 
-# An HTTP/2 server speaks first. One that says nothing for so long is taken as it is.
-_SILENT_SECONDS = 2.0
+# An HTTP/2 server speaks first. If nothing came for so long, another connection may do better.
+_SILENT_SECONDS = 10.0
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LAST_PAUSE_SECONDS = 0.5
@@ -60,44 +62,58 @@ class Forwarder:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._open: set[Channels] = set()
+        self._at_hand: _Link | None = None
+        self._taken = threading.Event()
         self._listener = socket.create_server((_LOOPBACK, 0))
         self.endpoint = f"{_LOOPBACK}:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._serve, name="port-forward", daemon=True).start()
+        for target in (self._keep_at_hand, self._accept):
+            threading.Thread(target=target, name="port-forward", daemon=True).start()
 
     def close(self) -> None:
         """Ends all connections; may be called at any time, any number of times."""
         with self._lock:
             self._stopped.set()
             channels = tuple(self._open)
+        self._taken.set()
         for one in channels:
             one.interrupt()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
-    def _serve(self) -> None:
-        """Keeps one answered connection to the server at hand, for the next one from here."""
+    def _keep_at_hand(self) -> None:
+        """Sees to it that there is an answered connection to the server for the next from here."""
         first = True
         try:
-            while not self._stopped.is_set():
+            while True:
                 link = self._connect()
                 if link is None:
                     return
+                self._taken.clear()
+                self._at_hand = link
                 if first:
                     first = False
                     self._ready()
-                try:
-                    local, _ = self._listener.accept()
-                except OSError:
-                    self._forget(link.channels)
-                    return
-                local.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                threading.Thread(
-                    target=self._bridge, args=(link, local), name="port-forward", daemon=True
-                ).start()
+                self._taken.wait()
         except ApiError as error:
             if not self._stopped.is_set():
                 self._refused(error)
+
+    def _accept(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                local, _ = self._listener.accept()
+            except OSError:
+                return
+            link, self._at_hand = self._at_hand, None
+            if link is None:
+                local.close()
+                continue
+            self._taken.set()
+            local.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(
+                target=self._bridge, args=(link, local), name="port-forward", daemon=True
+            ).start()
 
     def _connect(self) -> _Link | None:
         """A connection that the server has answered; None once stopped."""
@@ -160,13 +176,11 @@ class _Link:
         self._to_skip = {_DATA: 2, _ERROR: 2}
 
     def answered(self) -> bool:
-        """Waits for the server's first bytes; False if it does not listen."""
+        """Waits for the server's first bytes; False if none come."""
         limit = time.monotonic() + _SILENT_SECONDS
         while not self._received:
             here, _ = self.channels.wait(seconds=max(0.0, limit - time.monotonic()))
-            if not here:
-                return True
-            if not self._take():
+            if not here or not self._take():
                 return False
         return True
 
