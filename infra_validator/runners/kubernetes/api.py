@@ -160,6 +160,10 @@ class Api:
         """The API server's URL."""
         return str(self.cluster.configuration.host).rstrip("/")
 
+    def close(self) -> None:
+        """Closes connections that nobody uses; others are made where they are needed."""
+        self._pool.clear()
+
     def own_address(self) -> str:
         """The address by which this machine, or Pod, speaks with the API server.
 

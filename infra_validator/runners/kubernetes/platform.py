@@ -87,6 +87,12 @@ class KubernetesPlatform:
         """A runner that has not started yet."""
         return KubernetesRunner(self, task)
 
+    def close(self) -> None:
+        """Closes what connections to the cluster are kept."""
+        with self._lock:
+            if self._place is not None:
+                self._place.api.close()
+
     def place(self) -> Place:
         """The cluster, found once.
 

@@ -117,6 +117,10 @@ class KubernetesRunner:
                     )
         return self._fault
 
+    def progress(self) -> str | None:
+        """What the Pod waits for, in the cluster's words."""
+        return self._waits if self._phase != Phase.LOAD else None
+
     def logs(self) -> str:
         """Standard output and error of the server's container; the last MiB of it."""
         with self._output_lock:
