@@ -50,6 +50,7 @@ image:
 bench: env
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/examples.py
+	$(BIN)/python benchmarks/request_building.py
 	$(BIN)/python benchmarks/model_server.py
 	$(BIN)/python benchmarks/local_docker.py
 	$(BIN)/python benchmarks/on_kubernetes.py

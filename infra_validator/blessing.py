@@ -58,8 +58,11 @@ def publish(report: Report, blessing: types.Artifact) -> str:
 
 
 def write_report(report: Report, folder: str) -> str:
-    """Writes the report as JSON into a folder; returns where."""
+    """Writes the report as JSON, and what belongs beside it, into a folder; returns where it is."""
     fileio.makedirs(folder)
+    for name, content in report.attachments.items():
+        with fileio.open(os.path.join(folder, name), "wb") as file:  # noqa: PTH118
+            file.write(content)
     path = os.path.join(folder, reports.FILE_NAME)  # noqa: PTH118
     io_utils.write_string_file(path, report.to_json())
     return path
@@ -79,5 +82,5 @@ def _count_answered(report: Report) -> int:
     return sum(
         request.seconds is not None
         for binary in report.binaries
-        for request in binary.attempts[-1].requests
+        for request in binary.candidate_attempts[-1].requests
     )

@@ -23,6 +23,7 @@ from infra_validator.keys import (
     VALIDATION_SPEC_KEY,
 )
 from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.request_config import needs_examples
 from infra_validator.specs import to_json, to_message
 
 
@@ -86,22 +87,22 @@ class InfraValidator(base_component.BaseComponent):
             serving_spec: a `ServingSpec`: what serves the model, and where.
             examples: channel of type `Examples` to build requests from.
             request_spec: a `RequestSpec`: what to ask. Requests are sent only
-                if both this and `examples` are given.
+                if `examples` are given too, or it names another source.
             validation_spec: a `ValidationSpec`: time limits and tries.
 
         Raises:
             SpecError: a ValueError, for a spec that can never work; names the
                 field.
         """
-        note = LOAD_ONLY_NOTES.get((examples is not None, request_spec is not None))
-        if note is not None:
-            warnings.warn(note, stacklevel=2)
         specs = {
             SERVING_SPEC_KEY: _literal(serving_spec, pb.ServingSpec, SERVING_SPEC_KEY),
             VALIDATION_SPEC_KEY: _literal(validation_spec, pb.ValidationSpec, VALIDATION_SPEC_KEY),
             REQUEST_SPEC_KEY: _literal(request_spec, pb.RequestSpec, REQUEST_SPEC_KEY),
         }
         _check(specs, query=examples is not None)
+        note = _load_only_note(examples is not None, specs[REQUEST_SPEC_KEY])
+        if note is not None:
+            warnings.warn(note, stacklevel=2)
         spec = InfraValidatorSpec(  # type: ignore[no-untyped-call]
             model=model,
             examples=examples,
@@ -112,6 +113,12 @@ class InfraValidator(base_component.BaseComponent):
             },
         )
         super().__init__(spec=spec)
+
+
+def _load_only_note(examples: bool, request_spec: Any) -> str | None:
+    if isinstance(request_spec, pb.RequestSpec) and not needs_examples(request_spec):
+        return None
+    return LOAD_ONLY_NOTES.get((examples, request_spec is not None))
 
 
 def _literal(value: Any, message_type: type[Message], parameter: str) -> Any:

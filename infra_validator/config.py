@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra_validator import docker_config, kubernetes_config
+from infra_validator import docker_config, kubernetes_config, request_config
 from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.request_config import SourceConfig
 from infra_validator.specs import SpecError, to_dict
 
 DEFAULT_MODEL_NAME = "infra-validation-model"
@@ -24,6 +25,8 @@ DEFAULT_NUM_TRIES = 5
 DEFAULT_NUM_EXAMPLES = 1
 DEFAULT_REQUEST_TIMEOUT_SECONDS = 60.0
 DEFAULT_MAX_PARALLEL_SERVERS = 4
+DEFAULT_MAX_PARALLEL_REQUESTS = 1
+DEFAULT_MAX_WARMUP_RECORDS = 1000
 
 # Of seconds, eleven days; gRPC's deadlines overflow somewhat later.
 _MAX_NUMBER = 1e6
@@ -102,12 +105,14 @@ class LimitsConfig:
         request_seconds: for one request.
         num_tries: upper bound of attempts for one serving binary.
         parallel_servers: upper bound of servers running at the same time.
+        parallel_requests: upper bound of requests under way to one server.
     """
 
     loading_seconds: float
     request_seconds: float
     num_tries: int
     parallel_servers: int
+    parallel_requests: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +125,9 @@ class RequestConfig:
         split_name: split of the examples, or None for the first.
         num_examples: examples for each signature.
         make_warmup: whether to stamp the model with the requests as warm-up.
+        max_warmup_records: upper bound of requests that become warm-up.
+        keep_failed_request: whether a request that fails is kept as a file.
+        source: how requests are made.
     """
 
     signature_names: tuple[str, ...]
@@ -127,6 +135,9 @@ class RequestConfig:
     split_name: str | None
     num_examples: int
     make_warmup: bool
+    max_warmup_records: int
+    keep_failed_request: bool
+    source: SourceConfig = dataclasses.field(default_factory=SourceConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,8 +178,8 @@ def parse(
         serving_spec: what serves, and where.
         validation_spec: limits; None for the defaults.
         request_spec: what to ask; None to load only.
-        query: whether there are examples to ask with. Without, `request_spec`
-            is checked and then left out, as TFX's component does.
+        query: whether there are examples to ask with. Without, a `request_spec`
+            that needs them is checked and then left out, as TFX's component does.
 
     Raises:
         SpecError: for the first field that can never work.
@@ -177,6 +188,7 @@ def parse(
     limits = _parse_limits(validation_spec)
     requests = None
     if request_spec is not None:
+        query = query or not request_config.needs_examples(request_spec)
         checked = _parse_requests(request_spec, query=query)
         requests = checked if query else None
     platform = _parse_platform(serving_spec, limits, requests)
@@ -214,6 +226,13 @@ def _parse_limits(spec: pb.ValidationSpec) -> LimitsConfig:
                 "ValidationSpec.max_parallel_servers",
                 spec.max_parallel_servers,
                 DEFAULT_MAX_PARALLEL_SERVERS,
+            )
+        ),
+        parallel_requests=int(
+            _positive(
+                "ValidationSpec.max_parallel_requests",
+                spec.max_parallel_requests,
+                DEFAULT_MAX_PARALLEL_REQUESTS,
             )
         ),
     )
@@ -360,6 +379,11 @@ def _parse_requests(spec: pb.RequestSpec, *, query: bool) -> RequestConfig:
     ):
         if "" in values:
             raise SpecError(f"RequestSpec.tensorflow_serving.{field}: an entry is empty.")
+    if request_config.ALL in serving.signature_names and len(set(serving.signature_names)) > 1:
+        raise SpecError(
+            'RequestSpec.tensorflow_serving.signature_names: "*" means all; name no other '
+            "signature beside it."
+        )
     return RequestConfig(
         signature_names=tuple(dict.fromkeys(serving.signature_names)) or (DEFAULT_SIGNATURE,),
         tag_set=tuple(dict.fromkeys(serving.tag_set)) or DEFAULT_TAG_SET,
@@ -368,7 +392,21 @@ def _parse_requests(spec: pb.RequestSpec, *, query: bool) -> RequestConfig:
             _positive("RequestSpec.num_examples", spec.num_examples, DEFAULT_NUM_EXAMPLES)
         ),
         make_warmup=spec.make_warmup,
+        max_warmup_records=_parse_max_warmup_records(spec),
+        keep_failed_request=spec.keep_failed_request,
+        source=request_config.parse(spec),
     )
+
+
+def _parse_max_warmup_records(spec: pb.RequestSpec) -> int:
+    field, most = "RequestSpec.max_warmup_records", DEFAULT_MAX_WARMUP_RECORDS
+    records = int(_positive(field, spec.max_warmup_records, most))
+    if records > most:
+        raise SpecError(
+            f"{field}: {records} is too much; TensorFlow Serving refuses a model with more than "
+            f"{most} warm-up requests."
+        )
+    return records
 
 
 def _notes(serving: pb.TensorFlowServing, platform: str) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from infra_validator.keys import (
 )
 from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import Report
+from infra_validator.request_config import needs_examples
 from infra_validator.requests.examples import TF_EXAMPLE_FORMAT, Examples
 from infra_validator.specs import Spec, SpecError, to_message
 from infra_validator.validation.engine import Candidate, refuse, validate
@@ -40,6 +41,7 @@ _logger = logging.getLogger(__name__)
 
 # Custom property of Examples that says what a record holds (tfx/components/example_gen/utils.py).
 _PAYLOAD_FORMAT_PROPERTY = "payload_format"
+_FILE_FORMAT_PROPERTY = "file_format"
 
 
 class ValidationFailedError(RuntimeError):
@@ -62,7 +64,8 @@ class Executor(base_executor.BaseExecutor):
         """Validates the model, and marks the blessing.
 
         Args:
-            input_dict: `model`, one `Model`; `examples`, one `Examples` or none.
+            input_dict: `model`, one `Model`; `examples`, any number of
+                `Examples`, such as one for each span.
             output_dict: `blessing`, one `InfraBlessing`.
             exec_properties: `serving_spec`, `validation_spec`, `request_spec`
                 as JSON text.
@@ -76,9 +79,7 @@ class Executor(base_executor.BaseExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         model = artifact_utils.get_single_instance(input_dict[MODEL_KEY])
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING_KEY])
-        examples = None
-        if input_dict.get(EXAMPLES_KEY):
-            examples = artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY])
+        examples = input_dict.get(EXAMPLES_KEY) or []
 
         try:
             request_spec = _spec(exec_properties, REQUEST_SPEC_KEY, pb.RequestSpec)
@@ -86,7 +87,7 @@ class Executor(base_executor.BaseExecutor):
                 _spec(exec_properties, SERVING_SPEC_KEY, pb.ServingSpec) or pb.ServingSpec(),
                 _spec(exec_properties, VALIDATION_SPEC_KEY, pb.ValidationSpec),
                 request_spec,
-                query=examples is not None,
+                query=bool(examples),
             )
         except SpecError as error:
             found = fault("configuration_invalid", Phase.CONFIGURE, str(error))
@@ -95,14 +96,17 @@ class Executor(base_executor.BaseExecutor):
         fail_when_undetermined = parsed.fail_execution_when_undetermined
         try:
             model_path = _serving_model_path(model)
+            given = _read_examples(examples) if examples else None
         except FaultError as error:
             self._finish(refuse(model.uri, error.fault, parsed), blessing, fail_when_undetermined)
             return
 
-        note = LOAD_ONLY_NOTES.get((examples is not None, request_spec is not None))
+        note = None
+        if request_spec is None or needs_examples(request_spec):
+            note = LOAD_ONLY_NOTES.get((bool(examples), request_spec is not None))
         candidate = Candidate(
             model_uri=model_path,
-            examples=None if examples is None else _read_examples(examples),
+            examples=given,
             stamp_uri=path_utils.stamped_model_path(blessing.uri),
         )
         with _cancelled_by_sigterm() as cancellation:
@@ -194,17 +198,39 @@ def _serving_model_path(model: types.Artifact) -> str:
         ) from error
 
 
-def _read_examples(examples: types.Artifact) -> Examples:
-    payload_format = TF_EXAMPLE_FORMAT
-    if examples.has_custom_property(_PAYLOAD_FORMAT_PROPERTY):
-        payload_format = examples.get_string_custom_property(_PAYLOAD_FORMAT_PROPERTY)
-    return Examples(
-        splits={
-            split: artifact_utils.get_split_uri([examples], split)
-            for split in artifact_utils.decode_split_names(examples.split_names)
-        },
-        payload_format=payload_format,
-    )
+def _read_examples(artifacts: list[types.Artifact]) -> Examples:
+    """What all the artifacts hold together, split by split, in their order.
+
+    Raises:
+        FaultError: "examples_unfit" if they cannot be read as one.
+    """
+    formats = {_property(artifact, _PAYLOAD_FORMAT_PROPERTY) for artifact in artifacts}
+    if len(formats) > 1:
+        listing = ", ".join(sorted(known or "unset" for known in formats))
+        raise _unfit(f"The examples are of several payload formats: {listing}.")
+    for artifact in artifacts:
+        file_format = _property(artifact, _FILE_FORMAT_PROPERTY)
+        if file_format is not None and not file_format.startswith("tfrecord"):
+            raise _unfit(
+                f"The examples are stored as {file_format}; only TFRecord files can be read: "
+                f"{artifact.uri}"
+            )
+    splits: dict[str, tuple[str, ...]] = {}
+    for artifact in artifacts:
+        for split in artifact_utils.decode_split_names(artifact.split_names):
+            folder = artifact_utils.get_split_uri([artifact], split)
+            splits[split] = (*splits.get(split, ()), folder)
+    return Examples(splits=splits, payload_format=formats.pop() or TF_EXAMPLE_FORMAT)
+
+
+def _property(artifact: types.Artifact, name: str) -> str | None:
+    if not artifact.has_custom_property(name):
+        return None
+    return artifact.get_string_custom_property(name) or None
+
+
+def _unfit(summary: str) -> FaultError:
+    return FaultError(fault("examples_unfit", Phase.STAGE, summary))
 
 
 @contextlib.contextmanager

@@ -199,8 +199,8 @@ CATEGORIES: dict[str, Category] = _table(
             "examples_unfit",
             Blame.DATA,
             False,
-            "The records must be serialized tf.Example messages, as ExampleGen writes them by "
-            "default.",
+            "Look at the features that the fault names; records must be serialized tf.Example "
+            "messages, as ExampleGen writes them by default.",
         ),
         # The configuration's.
         Category("configuration_invalid", Blame.CONFIGURATION, False, "Correct the field named."),
@@ -208,7 +208,22 @@ CATEGORIES: dict[str, Category] = _table(
             "signature_unsupported",
             Blame.CONFIGURATION,
             False,
-            "Ask a signature with one input of serialized examples, or validate without requests.",
+            "Ask another signature (RequestSpec.tensorflow_serving.signature_names), ask with "
+            "recorded requests (RequestSpec.prediction_log_file, json_file), or validate without "
+            "requests.",
+        ),
+        Category(
+            "inputs_unmatched",
+            Blame.CONFIGURATION,
+            False,
+            "Say which feature feeds which input in "
+            "RequestSpec.tensorflow_serving.input_features, or set inputs in input_constants.",
+        ),
+        Category(
+            "request_file_invalid",
+            Blame.DATA,
+            False,
+            "Correct the file of requests, or the field that names it.",
         ),
         Category(
             "executable_unusable",

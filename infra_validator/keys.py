@@ -23,7 +23,7 @@ LOAD_ONLY_NOTES: Mapping[tuple[bool, bool], str] = {
     ),
     (False, True): (
         "InfraValidator has a request_spec but no examples, so the model is only loaded and not "
-        "asked; give examples to have it asked."
+        "asked; give examples to have it asked, or set RequestSpec.from_signature."
     ),
 }
 """What to say when only one of (examples, request_spec) is given."""

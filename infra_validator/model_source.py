@@ -24,7 +24,13 @@ class ModelSource:
     """
 
     def __init__(
-        self, uri: str, files: FileSystem, staging: Path, check: Callable[[], None]
+        self,
+        uri: str,
+        files: FileSystem,
+        staging: Path,
+        check: Callable[[], None],
+        *,
+        copy: Path | None = None,
     ) -> None:
         """Stages nothing yet.
 
@@ -33,13 +39,14 @@ class ModelSource:
             files: the file system that can read it.
             staging: a local folder to stage a remote model below.
             check: called now and then while staging; what it raises ends it.
+            copy: a copy on this machine, if there is one already.
         """
         self.uri = uri.rstrip("/")
         self._files = files
         self._staging = staging
         self._check = check
         self._lock = threading.Lock()
-        self._path = local_path(self.uri)
+        self._path = local_path(self.uri) or copy
 
     def siblings(self) -> list[str]:
         """Names of what lies beside the model's folder.

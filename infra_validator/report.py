@@ -1,8 +1,9 @@
 """Everything that a validation learned, as data; `docs/report.md` describes it.
 
-Times are in seconds. A report holds neither requests nor examples, and no values
-of environment variables; what a server says of a request is in it, and that may
-quote a single value.
+Times are in seconds. A report's JSON holds neither requests nor examples, and no
+values of environment variables; what a server says of a request is in it, and that
+may quote a single value. A request that failed stands beside it only where the user
+asked for that.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ SCHEMA_VERSION = 1
 
 FILE_NAME = "infra_validation_report.json"
 
+FAILED_REQUEST_FILE_NAME = "infra_validation_failed_request.tfrecord"
+
 
 class Verdict(str, enum.Enum):
     """What is said of the model."""
@@ -34,6 +37,13 @@ class Mode(str, enum.Enum):
 
     LOAD_ONLY = "LOAD_ONLY"
     LOAD_AND_QUERY = "LOAD_AND_QUERY"
+
+
+class ModelRole(str, enum.Enum):
+    """Which model an attempt served."""
+
+    CANDIDATE = "candidate"
+    STAMPED = "stamped"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +93,9 @@ class AttemptReport:
         notes: what the server said about flags without effect.
         fault: why it failed, or None.
         log_tail: the end of the server's output.
+        model: which model was served: the candidate, or its copy with warm-up.
+        failed_requests: numbers of the requests that the fault is about: one, or
+            all that were under way when the server ended.
     """
 
     number: int
@@ -93,6 +106,8 @@ class AttemptReport:
     notes: tuple[str, ...]
     fault: Fault | None
     log_tail: tuple[str, ...]
+    model: ModelRole = ModelRole.CANDIDATE
+    failed_requests: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,12 +117,50 @@ class BinaryReport:
     Attributes:
         name: the serving binary.
         verdict: what it says of the model.
-        attempts: in order; the last one decides.
+        attempts: in order, those of the candidate first; the last one decides.
     """
 
     name: str
     verdict: Verdict
     attempts: tuple[AttemptReport, ...]
+
+    @property
+    def candidate_attempts(self) -> tuple[AttemptReport, ...]:
+        """Those that served the candidate itself."""
+        return tuple(attempt for attempt in self.attempts if attempt.model == ModelRole.CANDIDATE)
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstRequestReport:
+    """What warm-up does for the first request to a signature.
+
+    Attributes:
+        binary: the serving binary.
+        signature: the signature asked.
+        seconds_without: until the answer, where the candidate was served.
+        seconds_with: until the answer of its copy with warm-up, or None if there
+            was none.
+    """
+
+    binary: str
+    signature: str
+    seconds_without: float | None
+    seconds_with: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmUpReport:
+    """The warm-up that a copy of the model was stamped with.
+
+    Attributes:
+        records: how many requests it holds.
+        bytes: size of its file.
+        first_requests: for each serving binary and signature.
+    """
+
+    records: int
+    bytes: int
+    first_requests: tuple[FirstRequestReport, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,10 +180,15 @@ class Report:
         configuration: the specs as given, without values of environment variables.
         notes: what the user should know besides.
         phases: what was gone through apart from the attempts: configure and stage
-            before them; warm-up, where the model was stamped, after them.
+            before them; warm-up, where the model was stamped, between those of the
+            candidate and those of the stamped model.
         binaries: the serving binaries tried; none if a fault was found before.
         fault: the fault that decided, or None.
         warm_up_records_written: requests stamped into the model, or None.
+        warm_up: the warm-up that was tried, whether it became part of a blessing
+            or not; None if none was.
+        attachments: files that belong beside the report: name to content. In JSON
+            the names only.
     """
 
     schema_version: int
@@ -148,7 +206,10 @@ class Report:
     binaries: tuple[BinaryReport, ...]
     fault: Fault | None
     warm_up_records_written: int | None = None
+    warm_up: WarmUpReport | None = None
+    attachments: Mapping[str, bytes] = dataclasses.field(default_factory=dict, repr=False)
 
     def to_json(self) -> str:
         """The report as JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=False) + "\n"
+        values = dataclasses.asdict(self) | {"attachments": list(self.attachments)}
+        return json.dumps(values, indent=2, sort_keys=False) + "\n"

@@ -8,15 +8,18 @@ the data, masked CRC-32C of the data; numbers little-endian
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import IO
+from typing import IO, Any
 
 import google_crc32c
 
 _HEADER_BYTES = 12
 _GZIP_MAGIC = b"\x1f\x8b"
+_ZLIB_METHOD = b"\x78"  # deflate, with the window that everybody uses
+_CHUNK_BYTES = 64 * 1024
 _MASK_DELTA = 0xA282EAD8
 _MAX_RECORD_BYTES = 2**31
 
@@ -26,7 +29,7 @@ class TFRecordError(ValueError):
 
 
 def read_records(file: IO[bytes]) -> Iterator[bytes]:
-    """Yields the records of a TFRecord file, gzip-compressed or not.
+    """Yields the records of a TFRecord file: gzip- or zlib-compressed, or not at all.
 
     Reads no further than needed for the records that are taken.
 
@@ -39,9 +42,7 @@ def read_records(file: IO[bytes]) -> Iterator[bytes]:
     """
     start = file.read(_HEADER_BYTES)
     file.seek(0)
-    # The length of a first record may look like the beginning of a gzip file.
-    compressed = start.startswith(_GZIP_MAGIC) and not _is_header(start)
-    stream: IO[bytes] = gzip.GzipFile(fileobj=file, mode="rb") if compressed else file  # type: ignore[assignment]
+    stream = _decompressed(file, start)
     number = 0
     while True:
         number += 1
@@ -52,6 +53,41 @@ def read_records(file: IO[bytes]) -> Iterator[bytes]:
         if record is None:
             return
         yield record
+
+
+def _decompressed(file: IO[bytes], start: bytes) -> IO[bytes]:
+    # The length of a first record may look like the beginning of a compressed file.
+    if _is_header(start):
+        return file
+    if start.startswith(_GZIP_MAGIC):
+        return gzip.GzipFile(fileobj=file, mode="rb")  # type: ignore[return-value]
+    if start[:1] == _ZLIB_METHOD and int.from_bytes(start[:2], "big") % 31 == 0:
+        return io.BufferedReader(_ZlibReader(file), _CHUNK_BYTES)
+    return file
+
+
+class _ZlibReader(io.RawIOBase):
+    """Decompresses a zlib stream, no further than it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self._file = file
+        self._decompress = zlib.decompressobj()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._decompress.eof:
+            held = self._decompress.unconsumed_tail
+            chunk = held or self._file.read(_CHUNK_BYTES)
+            data = self._decompress.decompress(chunk, len(buffer))
+            if data:
+                buffer[: len(data)] = data
+                return len(data)
+            if not chunk:
+                raise EOFError("the compressed file is cut")
+        return 0
 
 
 def _read_record(stream: IO[bytes]) -> bytes | None:

@@ -11,10 +11,19 @@ its environment:
                            and makes it
     STAND_IN_TRACE         a file: the process's and its children's numbers are
                            written there
+    STAND_IN_WARM_UP       if set, log and fault are only those of a model that has
+                           a warm-up file
+    STAND_IN_AT_ONCE       answer no request before that many are under way, which
+                           may take no longer than 10 seconds
+    STAND_IN_FAULT_FROM    number of the request from which on the fault happens, if
+                           it is one of requests; default 1
+    STAND_IN_REFUSE        numbers of the requests to refuse, with commas, in the
+                           order of their arrival, from 1
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -51,9 +60,11 @@ def main() -> None:
     if "version" in flags:
         print("TensorFlow ModelServer: 0.0-stand-in\nTensorFlow Library: 0.0")
         return
-    if "STAND_IN_LOG" in os.environ:
-        print(os.environ["STAND_IN_LOG"], flush=True)
     fault = _chosen_fault()
+    if "STAND_IN_WARM_UP" in os.environ and not _has_warm_up(flags):
+        fault = None
+    elif "STAND_IN_LOG" in os.environ:
+        print(os.environ["STAND_IN_LOG"], flush=True)
     _trace(os.getpid())
     if fault == "exit_at_start":
         sys.exit(3)
@@ -90,6 +101,11 @@ def _chosen_fault() -> str | None:
     return fault
 
 
+def _has_warm_up(flags: dict[str, str]) -> bool:
+    model = Path(flags["model_base_path"], "1")
+    return (model / "assets.extra" / "tf_serving_warmup_requests").exists()
+
+
 def _trace(pid: int) -> None:
     if "STAND_IN_TRACE" in os.environ:
         with Path(os.environ["STAND_IN_TRACE"]).open("a") as file:
@@ -111,7 +127,19 @@ def _serve(address: str, fault: str | None) -> None:
     def status(request: bytes, context: grpc.ServicerContext) -> bytes:
         return _END if fault == "end_state" else _AVAILABLE
 
+    arrived = itertools.count(1)
+    company = threading.Barrier(int(os.environ.get("STAND_IN_AT_ONCE", "1")), timeout=10)
+    faulty_from = int(os.environ.get("STAND_IN_FAULT_FROM", "1"))
+    refused = os.environ.get("STAND_IN_REFUSE", "").split(",")
+
     def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        number = next(arrived)
+        if number > 1:  # the first to a signature comes alone
+            company.wait()
+        if str(number) in refused:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"refused: number {number}")
+        if number < faulty_from:
+            return b""
         if fault == "exit_on_request":
             os._exit(134)
         if fault == "killed_on_request":
@@ -139,7 +167,7 @@ def _serve(address: str, fault: str | None) -> None:
                 {"GetModelStatus": grpc.unary_unary_rpc_method_handler(status)},
             )
         )
-    server = grpc.server(futures.ThreadPoolExecutor(4))
+    server = grpc.server(futures.ThreadPoolExecutor(8))
     server.add_generic_rpc_handlers(tuple(services))
     server.add_insecure_port(address)
     server.start()

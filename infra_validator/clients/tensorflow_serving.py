@@ -61,6 +61,7 @@ class TensorFlowServingClient:
             Method.PREDICT: predictions.Predict,
             Method.CLASSIFY: predictions.Classify,
             Method.REGRESS: predictions.Regress,
+            Method.MULTI_INFERENCE: predictions.MultiInference,
         }
         self._asking_again = False
         self._closing = threading.Lock()

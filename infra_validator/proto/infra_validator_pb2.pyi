@@ -227,16 +227,30 @@ class PodOverrides(_message.Message):
     def __init__(self, annotations: _Optional[_Mapping[str, str]] = ..., env: _Optional[_Iterable[_Union[EnvVar, _Mapping]]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ...) -> None: ...
 
 class RequestSpec(_message.Message):
-    __slots__ = ["make_warmup", "num_examples", "split_name", "tensorflow_serving"]
+    __slots__ = ["batch_sizes", "from_signature", "json_file", "keep_failed_request", "make_warmup", "max_warmup_records", "num_examples", "prediction_log_file", "split_name", "split_names", "tensorflow_serving"]
+    BATCH_SIZES_FIELD_NUMBER: _ClassVar[int]
+    FROM_SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    JSON_FILE_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FAILED_REQUEST_FIELD_NUMBER: _ClassVar[int]
     MAKE_WARMUP_FIELD_NUMBER: _ClassVar[int]
+    MAX_WARMUP_RECORDS_FIELD_NUMBER: _ClassVar[int]
     NUM_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_LOG_FILE_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_NAMES_FIELD_NUMBER: _ClassVar[int]
     SPLIT_NAME_FIELD_NUMBER: _ClassVar[int]
     TENSORFLOW_SERVING_FIELD_NUMBER: _ClassVar[int]
+    batch_sizes: _containers.RepeatedScalarFieldContainer[int]
+    from_signature: bool
+    json_file: str
+    keep_failed_request: bool
     make_warmup: bool
+    max_warmup_records: int
     num_examples: int
+    prediction_log_file: str
     split_name: str
+    split_names: _containers.RepeatedScalarFieldContainer[str]
     tensorflow_serving: TensorFlowServingRequestSpec
-    def __init__(self, tensorflow_serving: _Optional[_Union[TensorFlowServingRequestSpec, _Mapping]] = ..., split_name: _Optional[str] = ..., num_examples: _Optional[int] = ..., make_warmup: bool = ...) -> None: ...
+    def __init__(self, tensorflow_serving: _Optional[_Union[TensorFlowServingRequestSpec, _Mapping]] = ..., split_name: _Optional[str] = ..., num_examples: _Optional[int] = ..., make_warmup: bool = ..., split_names: _Optional[_Iterable[str]] = ..., batch_sizes: _Optional[_Iterable[int]] = ..., prediction_log_file: _Optional[str] = ..., json_file: _Optional[str] = ..., from_signature: bool = ..., keep_failed_request: bool = ..., max_warmup_records: _Optional[int] = ...) -> None: ...
 
 class Resources(_message.Message):
     __slots__ = ["claims", "limits", "requests"]
@@ -324,12 +338,25 @@ class TensorFlowServing(_message.Message):
     def __init__(self, image_name: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., digests: _Optional[_Iterable[str]] = ..., args: _Optional[_Iterable[str]] = ..., env: _Optional[_Mapping[str, str]] = ..., config_files: _Optional[_Mapping[str, ConfigFile]] = ...) -> None: ...
 
 class TensorFlowServingRequestSpec(_message.Message):
-    __slots__ = ["signature_names", "tag_set"]
+    __slots__ = ["input_constants", "input_features", "multi_inference", "signature_names", "tag_set"]
+    class InputFeaturesEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    INPUT_CONSTANTS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FEATURES_FIELD_NUMBER: _ClassVar[int]
+    MULTI_INFERENCE_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_NAMES_FIELD_NUMBER: _ClassVar[int]
     TAG_SET_FIELD_NUMBER: _ClassVar[int]
+    input_constants: _struct_pb2.Struct
+    input_features: _containers.ScalarMap[str, str]
+    multi_inference: bool
     signature_names: _containers.RepeatedScalarFieldContainer[str]
     tag_set: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, tag_set: _Optional[_Iterable[str]] = ..., signature_names: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, tag_set: _Optional[_Iterable[str]] = ..., signature_names: _Optional[_Iterable[str]] = ..., input_features: _Optional[_Mapping[str, str]] = ..., input_constants: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., multi_inference: bool = ...) -> None: ...
 
 class Toleration(_message.Message):
     __slots__ = ["effect", "key", "operator", "toleration_seconds", "value"]
@@ -356,15 +383,17 @@ class Ulimit(_message.Message):
     def __init__(self, name: _Optional[str] = ..., soft: _Optional[int] = ..., hard: _Optional[int] = ...) -> None: ...
 
 class ValidationSpec(_message.Message):
-    __slots__ = ["fail_execution_when_undetermined", "max_loading_time_seconds", "max_parallel_servers", "num_tries", "request_timeout_seconds"]
+    __slots__ = ["fail_execution_when_undetermined", "max_loading_time_seconds", "max_parallel_requests", "max_parallel_servers", "num_tries", "request_timeout_seconds"]
     FAIL_EXECUTION_WHEN_UNDETERMINED_FIELD_NUMBER: _ClassVar[int]
     MAX_LOADING_TIME_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_PARALLEL_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     MAX_PARALLEL_SERVERS_FIELD_NUMBER: _ClassVar[int]
     NUM_TRIES_FIELD_NUMBER: _ClassVar[int]
     REQUEST_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     fail_execution_when_undetermined: bool
     max_loading_time_seconds: int
+    max_parallel_requests: int
     max_parallel_servers: int
     num_tries: int
     request_timeout_seconds: float
-    def __init__(self, max_loading_time_seconds: _Optional[int] = ..., num_tries: _Optional[int] = ..., request_timeout_seconds: _Optional[float] = ..., max_parallel_servers: _Optional[int] = ..., fail_execution_when_undetermined: bool = ...) -> None: ...
+    def __init__(self, max_loading_time_seconds: _Optional[int] = ..., num_tries: _Optional[int] = ..., request_timeout_seconds: _Optional[float] = ..., max_parallel_servers: _Optional[int] = ..., fail_execution_when_undetermined: bool = ..., max_parallel_requests: _Optional[int] = ...) -> None: ...

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from infra_validator.faults import FaultError, Phase, fault
 from infra_validator.files import FileSystem, is_missing, storage_errors, storage_fault
+from infra_validator.request_config import ALL
 from infra_validator.tfrecord import TFRecordError, read_records
 
 TF_EXAMPLE_FORMAT = "FORMAT_TF_EXAMPLE"
@@ -21,12 +22,13 @@ class Examples:
     """Where examples lie.
 
     Attributes:
-        splits: split name to the folder of its files, in the artifact's order.
+        splits: split name to the folder of its files, or to several folders,
+            one for each span; in the artifact's order.
         payload_format: TFX's name of what a record holds, such as
             "FORMAT_TF_EXAMPLE".
     """
 
-    splits: Mapping[str, str]
+    splits: Mapping[str, str | tuple[str, ...]]
     payload_format: str = TF_EXAMPLE_FORMAT
 
 
@@ -43,10 +45,40 @@ class Records:
     values: tuple[bytes, ...]
 
 
+def choose_splits(
+    examples: Examples, split_name: str | None, split_names: Sequence[str]
+) -> list[str]:
+    """The splits that are meant.
+
+    Args:
+        examples: where they are looked for.
+        split_name: one; None for the first.
+        split_names: several, "*" for all; empty where `split_name` says it.
+
+    Raises:
+        FaultError: "examples_missing" for one that is not there.
+    """
+    if not examples.splits and split_name is None:
+        raise _missing("The examples have no split.")
+    if list(split_names) == [ALL]:
+        return list(examples.splits)
+    named = list(split_names)
+    if not named:
+        named = list(examples.splits)[:1] if split_name is None else [split_name]
+    for name in named:
+        if name not in examples.splits:
+            field = "split_names" if split_names else "split_name"
+            known = ", ".join(examples.splits) or "none"
+            raise _missing(
+                f"RequestSpec.{field}: the examples have no split {name!r}; they have: {known}."
+            )
+    return named
+
+
 def take_records(
     files: FileSystem, examples: Examples, split_name: str | None, count: int
 ) -> Records:
-    """Reads the first records of a split, in the order of its files' names.
+    """Reads the first records of a split, in the order of its folders and its files' names.
 
     Args:
         files: where the examples lie.
@@ -57,16 +89,7 @@ def take_records(
     Raises:
         FaultError: "examples_missing", "examples_unreadable" or "storage_failed".
     """
-    if split_name is None:
-        if not examples.splits:
-            raise _missing("The examples have no split.")
-        split_name = next(iter(examples.splits))
-    elif split_name not in examples.splits:
-        known = ", ".join(examples.splits) or "none"
-        raise _missing(
-            f"RequestSpec.split_name: the examples have no split {split_name!r}; they have: "
-            f"{known}."
-        )
+    [split_name] = choose_splits(examples, split_name, ())
     if examples.payload_format not in _RECORD_FORMATS:
         raise FaultError(
             fault(
@@ -76,15 +99,17 @@ def take_records(
                 "record.",
             )
         )
+    folders = examples.splits[split_name]
+    folders = (folders,) if isinstance(folders, str) else folders
     values: list[bytes] = []
-    for path in _data_files(files, examples.splits[split_name]):
-        values += _take(files, path, count - len(values))
-        if len(values) == count:
-            break
+    for folder in folders:
+        if len(values) < count:
+            for path in _data_files(files, folder):
+                values += _take(files, path, count - len(values))
+                if len(values) == count:
+                    break
     if not values:
-        raise _missing(
-            f"The split {split_name!r} of the examples is empty: {examples.splits[split_name]}"
-        )
+        raise _missing(f"The split {split_name!r} of the examples is empty: {', '.join(folders)}")
     return Records(split_name, tuple(values))
 
 

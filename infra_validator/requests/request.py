@@ -13,6 +13,7 @@ class Method(str, enum.Enum):
     PREDICT = "Predict"
     CLASSIFY = "Classify"
     REGRESS = "Regress"
+    MULTI_INFERENCE = "MultiInference"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,10 +22,11 @@ class Request:
 
     Attributes:
         number: its place among the requests, from 1.
-        signature: the signature it asks.
+        signature: the signature it asks; several are joined by a comma.
         method: the RPC.
         message: the RPC's request message.
         description: what it carries (names, types, shapes), never the content.
+        batch_size: how many examples, or rows, it carries.
     """
 
     number: int
@@ -32,6 +34,7 @@ class Request:
     method: Method
     message: Any
     description: str
+    batch_size: int = 1
 
 
 def to_warmup_record(request: Request) -> bytes:
@@ -43,6 +46,7 @@ def to_warmup_record(request: Request) -> bytes:
         Method.PREDICT: log.predict_log,
         Method.CLASSIFY: log.classify_log,
         Method.REGRESS: log.regress_log,
+        Method.MULTI_INFERENCE: log.multi_inference_log,
     }[request.method]
     field.request.CopyFrom(request.message)
     return bytes(log.SerializeToString())

@@ -27,10 +27,20 @@ class TensorSpec:
     Attributes:
         dtype: TensorFlow's name, such as "DT_STRING".
         shape: dimensions, None for an open one; None where the rank is not known.
+        endpoint: the tensor in the graph, such as "serving_default_x:0"; None
+            where it is not a single one, as with TF1's sparse inputs.
     """
 
     dtype: str
     shape: tuple[int | None, ...] | None
+    endpoint: str | None = dataclasses.field(default="", compare=False)
+
+    def __str__(self) -> str:
+        """Type and shape, as descriptions and errors show them."""
+        if self.shape is None:
+            return f"{self.dtype} of unknown rank"
+        dims = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.dtype} [{dims}]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +51,48 @@ class Signature:
         name: its key in the MetaGraph.
         method: its method name, such as "tensorflow/serving/predict".
         inputs: input key to what it takes.
+        defaults: inputs that a request may leave out.
     """
 
     name: str
     method: str
     inputs: Mapping[str, TensorSpec]
+    defaults: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One MetaGraph of a SavedModel.
+
+    Attributes:
+        signatures: all that it has, by name.
+        meta_graph: its MetaGraphDef.
+    """
+
+    signatures: Mapping[str, Signature]
+    meta_graph: Any
+
+    def signature(self, name: str) -> Signature:
+        """The signature of that name.
+
+        Raises:
+            FaultError: "signature_missing", the model's fault, since no server
+                could serve it so.
+        """
+        if name in self.signatures:
+            return self.signatures[name]
+        # Names with two underscores are TensorFlow's own, such as __saved_model_init_op.
+        known = sorted(key for key in self.signatures if not key.startswith("__"))
+        meant = difflib.get_close_matches(name, known, n=1)
+        raise FaultError(
+            fault(
+                "signature_missing",
+                Phase.STAGE,
+                f"The model has no signature named {name!r}; it has: "
+                f"{', '.join(known) or 'none at all'}."
+                + (f" Is {meant[0]!r} meant?" if meant else ""),
+            )
+        )
 
 
 def check_is_saved_model(files: FileSystem, path: str) -> None:
@@ -85,24 +132,21 @@ def read_signatures(
             all the model's fault, since no server could serve it so; or
             "storage_failed".
     """
+    model = read_model(files, path, tag_set)
+    return [model.signature(name) for name in names]
+
+
+def read_model(files: FileSystem, path: str, tag_set: Iterable[str]) -> Model:
+    """Reads the MetaGraph that has exactly the given tags.
+
+    Raises:
+        FaultError: "model_unreadable", "tags_missing" or "storage_failed".
+    """
     meta_graph = _find_meta_graph(_read(files, path), set(tag_set))
-    signatures = []
-    for name in names:
-        if name not in meta_graph.signature_def:
-            # Names with two underscores are TensorFlow's own, such as __saved_model_init_op.
-            known = sorted(key for key in meta_graph.signature_def if not key.startswith("__"))
-            meant = difflib.get_close_matches(name, known, n=1)
-            raise FaultError(
-                fault(
-                    "signature_missing",
-                    Phase.STAGE,
-                    f"The model has no signature named {name!r}; it has: "
-                    f"{', '.join(known) or 'none at all'}."
-                    + (f" Is {meant[0]!r} meant?" if meant else ""),
-                )
-            )
-        signatures.append(_signature(name, meta_graph.signature_def[name]))
-    return signatures
+    return Model(
+        {name: _signature(name, proto) for name, proto in meta_graph.signature_def.items()},
+        meta_graph,
+    )
 
 
 def _read(files: FileSystem, path: str) -> Any:
@@ -177,9 +221,11 @@ def _signature(name: str, proto: Any) -> Signature:
                 else tuple(
                     None if dim.size < 0 else int(dim.size) for dim in info.tensor_shape.dim
                 ),
+                endpoint=info.name if info.WhichOneof("encoding") in {"name", None} else None,
             )
             for key, info in proto.inputs.items()
         },
+        defaults=frozenset(proto.defaults),
     )
 
 

@@ -19,12 +19,14 @@ class LogFacts:
         fatal: a fault that the server will not recover from, though it runs on.
         warm_up_records: how many warm-up requests were replayed; None if none were.
         warm_up_seconds: how long that took.
+        no_warm_up: whether it says that it found no warm-up requests with the model.
         notes: lines that the user of the report should see.
     """
 
     fatal: Fault | None = None
     warm_up_records: int | None = None
     warm_up_seconds: float | None = None
+    no_warm_up: bool = False
     notes: tuple[str, ...] = ()
 
 

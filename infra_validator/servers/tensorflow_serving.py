@@ -108,6 +108,7 @@ class TensorFlowServing:
             ),
             warm_up_records=warm_up[0] if warm_up else None,
             warm_up_seconds=warm_up[1] if warm_up else None,
+            no_warm_up=serving_log.has_no_warm_up(log),
             notes=serving_log.find_notes(log),
         )
 

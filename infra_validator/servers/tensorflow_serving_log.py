@@ -28,6 +28,7 @@ _BAD_VALUE = re.compile(r"Couldn't interpret value|Couldn't parse|Invalid protob
 _WARM_UP = re.compile(
     r"Number of warmup records read: (\d+)\. Elapsed time \(microseconds\): (\d+)"
 )
+_NO_WARM_UP = "No warmup data file found at "
 _NOTE = re.compile(r"the embedded server ignores --\S.*|^unknown argument: .*", re.MULTILINE)
 _VERSION = re.compile(r"TensorFlow (ModelServer|Library): (.*)$", re.MULTILINE)
 
@@ -104,6 +105,11 @@ def find_warm_up(log: str) -> tuple[int, float] | None:
     """How many warm-up records were replayed and in how many seconds, or None."""
     match = _WARM_UP.search(log)
     return (int(match[1]), int(match[2]) / 1e6) if match is not None else None
+
+
+def has_no_warm_up(log: str) -> bool:
+    """Whether the server found no warm-up records with the model."""
+    return _NO_WARM_UP in log
 
 
 def find_notes(log: str) -> tuple[str, ...]:

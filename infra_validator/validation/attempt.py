@@ -9,15 +9,18 @@ from typing import Any, TypeVar
 
 from infra_validator.clients.base import Client
 from infra_validator.faults import Fault, FaultError, Phase, fault
-from infra_validator.report import AttemptReport, RequestReport
+from infra_validator.report import AttemptReport, ModelRole, RequestReport
 from infra_validator.requests.request import Request
 from infra_validator.runners.base import Runner, progress_of
 from infra_validator.servers.base import ServingBinary
+from infra_validator.validation.outcome import diagnose_replay
+from infra_validator.validation.sending import Sending
 from infra_validator.validation.timeline import Timeline
 from infra_validator.waiting import Cancellation, Deadline, Wake
 
 _LOG_TAIL_LINES = 50
 _LOG_LINE_CHARACTERS = 2000
+_NAMED_REQUESTS = 10
 
 # When a connection breaks, the server's end may be known only a moment later; a kubelet looks at
 # its containers each second, and tells of it then.
@@ -28,17 +31,19 @@ Result = TypeVar("Result")
 
 @dataclasses.dataclass(frozen=True)
 class AttemptLimits:
-    """Time limits, in seconds.
+    """Time limits, in seconds, and a count.
 
     Attributes:
         before_load: for each phase before the server's process runs.
         loading: from the process running to the model available.
         request: for one request.
+        requests_at_once: how many requests may be under way.
     """
 
     before_load: Mapping[Phase, float]
     loading: float
     request: float
+    requests_at_once: int
 
 
 class Attempt:
@@ -53,7 +58,24 @@ class Attempt:
         timeline: Timeline,
         wake: Wake,
         cancellation: Cancellation,
+        *,
+        role: ModelRole = ModelRole.CANDIDATE,
+        written_warm_up: int | None = None,
     ) -> None:
+        """Starts nothing yet.
+
+        Args:
+            number: of the attempts of this serving binary, from 1.
+            runner: what runs the server.
+            binary: the server.
+            limits: how long it may take.
+            timeline: takes the times.
+            wake: what the runner wakes.
+            cancellation: by which it can be given up.
+            role: which model is served.
+            written_warm_up: how many warm-up requests the server must replay,
+                where that is known.
+        """
         self._number = number
         self._runner = runner
         self._binary = binary
@@ -61,7 +83,10 @@ class Attempt:
         self._timeline = timeline
         self._wake = wake
         self._cancellation = cancellation
-        self._sent: list[RequestReport] = []
+        self._role = role
+        self._written_warm_up = written_warm_up
+        self._sent: tuple[RequestReport, ...] = ()
+        self._failed: tuple[int, ...] = ()
 
     def run(self, requests: Sequence[Request]) -> AttemptReport:
         """Runs the attempt; the server is gone when it returns, or raises.
@@ -77,9 +102,9 @@ class Attempt:
             self._runner.start()
             client = self._wait_until_ready()
             try:
-                for request in requests:
+                if requests:
                     self._timeline.enter(Phase.QUERY)
-                    self._ask(client, request)
+                    self._ask(client, requests)
             finally:
                 client.close()
             identity = self._runner.identity()
@@ -96,17 +121,23 @@ class Attempt:
                 self._timeline.finish()
         log = self._runner.logs()
         facts = self._binary.read_log(log)
+        notes = facts.notes
+        if found is None and self._written_warm_up is not None:
+            found, note = diagnose_replay(facts, self._written_warm_up)
+            notes += note
         return AttemptReport(
             number=self._number,
             server=identity,
             phases=tuple(self._timeline.phases()),
-            requests=tuple(self._sent),
+            requests=self._sent,
             warm_up_records=facts.warm_up_records,
-            notes=facts.notes,
+            notes=notes,
             fault=found,
             log_tail=tuple(
                 line[:_LOG_LINE_CHARACTERS] for line in log.splitlines()[-_LOG_TAIL_LINES:]
             ),
+            model=self._role,
+            failed_requests=self._failed,
         )
 
     def _wait_until_ready(self) -> Client:
@@ -142,23 +173,23 @@ class Attempt:
                 self._binary.diagnose_exit(ended.code, ended.reason, self._runner.logs())
             )
 
-    def _ask(self, client: Client, request: Request) -> None:
-        call = client.send(request, self._limits.request)
+    def _ask(self, client: Client, requests: Sequence[Request]) -> None:
+        sending = Sending(client, requests, self._limits.requests_at_once, self._limits.request)
         try:
-            answered = self._wait(
-                lambda: call if call.done() else None,
-                Deadline.never,  # the call has a deadline of its own
-                lambda: self._diagnose_exit_while_asking(request),
+            self._wait(
+                lambda: sending.advance() or None,
+                Deadline.never,  # each call has a deadline of its own
+                lambda: self._diagnose_exit_while_asking(sending.suspects()),
             )
-            if answered.lost_connection():
-                self._await_exit(request)
-            seconds = call.result()
-        except FaultError:
-            self._sent.append(_report(request, None))
-            raise
+            failure = sending.failure()
+            if failure is not None:
+                if failure.lost_connection:
+                    self._await_exit(sending.suspects())
+                self._failed = (failure.request.number,)
+                raise FaultError(failure.fault)
         finally:
-            call.cancel()
-        self._sent.append(_report(request, round(seconds, 6)))
+            sending.cancel()
+            self._sent = sending.reports()
 
     def _wait(
         self,
@@ -214,13 +245,16 @@ class Attempt:
             detail=progress_of(self._runner) or "",
         )
 
-    def _diagnose_exit_while_asking(self, request: Request) -> Fault | None:
+    def _diagnose_exit_while_asking(self, asked: Sequence[int]) -> Fault | None:
         ended = self._runner.poll()
         known = self._diagnose_platform()  # after the end, for which it may tell a reason
-        if known is not None or ended is None:
+        if ended is None:
+            return known
+        self._failed = tuple(asked)
+        if known is not None:
             return known
         return self._binary.diagnose_crash(
-            ended.code, ended.reason, self._runner.logs(), f"request {request.number}"
+            ended.code, ended.reason, self._runner.logs(), _name_requests(asked)
         )
 
     def _diagnose_platform(self) -> Fault | None:
@@ -230,12 +264,12 @@ class Attempt:
             return known
         return dataclasses.replace(known, phase=Phase.QUERY)
 
-    def _await_exit(self, request: Request) -> None:
+    def _await_exit(self, asked: Sequence[int]) -> None:
         """Raises the server's end as the fault, if that is why the connection broke."""
         limit = Deadline.after(_EXIT_KNOWN_SECONDS)
         while not limit.expired():
             self._cancellation.check()
-            found = self._diagnose_exit_while_asking(request)
+            found = self._diagnose_exit_while_asking(asked)
             if found is not None:
                 raise FaultError(found)
             self._wake.wait(limit.remaining())
@@ -249,11 +283,9 @@ class Attempt:
             self._timeline.add(Phase.WARM_UP, now - seconds, seconds)
 
 
-def _report(request: Request, seconds: float | None) -> RequestReport:
-    return RequestReport(
-        number=request.number,
-        signature=request.signature,
-        method=request.method.value,
-        description=request.description,
-        seconds=seconds,
-    )
+def _name_requests(numbers: Sequence[int]) -> str:
+    if len(numbers) == 1:
+        return f"request {numbers[0]}"
+    named = ", ".join(map(str, numbers[:_NAMED_REQUESTS]))
+    more = ", …" if len(numbers) > _NAMED_REQUESTS else ""
+    return f"one of the requests {named}{more}"

@@ -176,3 +176,20 @@ def test_half_a_query_is_warned_about_once(
 def test_an_empty_request_spec_without_examples_is_taken_as_tfx_takes_it() -> None:
     with pytest.warns(UserWarning, match="no examples"):
         iv.InfraValidator(model=model(), serving_spec=SERVING, request_spec=iv.RequestSpec())
+
+
+def test_a_source_that_needs_no_examples_is_no_half_a_query() -> None:
+    request = iv.RequestSpec(
+        tensorflow_serving=iv.TensorFlowServingRequestSpec(), from_signature=True
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        component = iv.InfraValidator(model=model(), serving_spec=SERVING, request_spec=request)
+    assert "from_signature" in component.spec.exec_properties["request_spec"]
+
+
+def test_a_source_is_checked_where_the_pipeline_is_written() -> None:
+    with pytest.raises(SpecError, match="kind of request is not set"):
+        iv.InfraValidator(
+            model=model(), serving_spec=SERVING, request_spec=iv.RequestSpec(from_signature=True)
+        )

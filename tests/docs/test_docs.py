@@ -27,6 +27,7 @@ from infra_validator.report import Report, Verdict
 from infra_validator.requests.examples import Examples
 from infra_validator.runners import docker_faults, kubernetes
 from infra_validator.runners.docker_owner import MANAGED_LABEL
+from infra_validator.specs import to_message
 from infra_validator.validation.engine import Candidate, validate
 from tests.pipelines.components import BringExamples, BringModel
 from tests.platforms import test_kubernetes
@@ -140,6 +141,8 @@ def test_defaults_are_those_of_the_code() -> None:
         ("ValidationSpec", "num_tries", config.DEFAULT_NUM_TRIES),
         ("ValidationSpec", "request_timeout_seconds", config.DEFAULT_REQUEST_TIMEOUT_SECONDS),
         ("ValidationSpec", "max_parallel_servers", config.DEFAULT_MAX_PARALLEL_SERVERS),
+        ("ValidationSpec", "max_parallel_requests", config.DEFAULT_MAX_PARALLEL_REQUESTS),
+        ("RequestSpec", "max_warmup_records", config.DEFAULT_MAX_WARMUP_RECORDS),
         (
             "LocalDockerConfig",
             "client_timeout_seconds",
@@ -441,6 +444,23 @@ def test_the_snippet_of_the_readme_builds_the_component(tmp_path: Path) -> None:
     )
     assert component in pipeline.components
     assert component.inputs.keys() == {"model", "examples"}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in marked(DOCS / "protos.md") if name.startswith("requests-")]
+)
+def test_the_examples_of_requests_are_valid(name: str) -> None:
+    names: dict[str, Any] = {
+        "RequestSpec": iv.RequestSpec,
+        "TensorFlowServingRequestSpec": iv.TensorFlowServingRequestSpec,
+    }
+    exec(marked(DOCS / "protos.md")[name], names)  # noqa: S102
+    serving = pb.ServingSpec(
+        tensorflow_serving=pb.TensorFlowServing(), local_process=pb.LocalProcessConfig()
+    )
+    spec = to_message(names["request_spec"], pb.RequestSpec, "request_spec")
+    parsed = config.parse(serving, None, spec, query=name == "requests-mapping")
+    assert parsed.requests is not None
 
 
 @pytest.fixture

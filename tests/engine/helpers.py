@@ -36,6 +36,7 @@ def run(
     kubernetes: pb.KubernetesConfig | None = None,
     model_name: str = "",
     cancellation: Cancellation | None = None,
+    request_fields: dict[str, Any] | None = None,
 ) -> Report:
     """Validates a model on the local process platform, or on the one given."""
     serving_spec = pb.ServingSpec(
@@ -60,6 +61,7 @@ def run(
         tensorflow_serving=pb.TensorFlowServingRequestSpec(signature_names=signatures),
         num_examples=num_examples,
         make_warmup=make_warmup,
+        **(request_fields or {}),
     )
     parsed = config.parse(
         serving_spec,

@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
+from tensorflow_serving.apis import predict_pb2
 from tfx import v1 as tfx
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.proto import infra_validator_pb2 as tfx_pb2
 
 import infra_validator as iv
+from tests.conftest import example_bytes
+from tests.model_server.embedded_server_process import running
 from tests.pipelines.components import BringExamples, BringModel, BringText
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
@@ -143,12 +147,26 @@ def test_a_broken_model_is_not_pushed_and_the_pipeline_ends_well(
     assert pipeline.states == ["COMPLETE"]
 
 
-def test_the_stamped_model_is_pushed_from_the_blessing(pipeline: Pipeline) -> None:
+def test_the_stamped_model_is_pushed_from_the_blessing_and_replays_its_warm_up(
+    pipeline: Pipeline,
+) -> None:
     pipeline.run(push_stamped=True, request_spec={**REQUESTS, "make_warmup": True})
     assert pipeline.blessing["has_model"] == 1
     [pushed] = pipeline.pushed
-    assert (pushed / "saved_model.pb").is_file()
-    assert (pushed / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 0
+    report = json.loads(Path(pipeline.blessing["report_uri"]).read_text())
+    assert [attempt["model"] for attempt in report["binaries"][0]["attempts"]] == [
+        "candidate",
+        "stamped",
+    ]
+    # As in production: a server that is given the folder that Pusher pushes to.
+    with running(pushed.parent) as (client, server):
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "m"
+        request.inputs["examples"].CopyFrom(tf.make_tensor_proto([example_bytes(x=3.0)], shape=[1]))
+        answer = client.call("Predict", request)
+    assert f"Number of warmup records read: {report['warm_up']['records']}." in server.log
+    assert f"{pushed}/assets.extra/tf_serving_warmup_requests" in server.log
+    assert list(answer.outputs["y"].float_val) == [6.0]
 
 
 def test_a_runtime_parameter_and_a_placeholder_reach_the_executor(pipeline: Pipeline) -> None:

@@ -9,12 +9,20 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra_validator import config
-from infra_validator.config import ConfigFileSource, LimitsConfig, RequestConfig
+from infra_validator import config, request_config
+from infra_validator.config import (
+    DEFAULT_MAX_WARMUP_RECORDS,
+    ConfigFileSource,
+    LimitsConfig,
+    RequestConfig,
+)
 from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.request_config import Source, SourceConfig
+from infra_validator.saved_model.warmup import MAX_WARMUP_RECORDS
 from infra_validator.specs import SpecError
 
 SERVING = "ServingSpec.tensorflow_serving"
+REQUESTS = "RequestSpec.tensorflow_serving"
 
 
 def serving(**fields: Any) -> dict[str, Any]:
@@ -29,6 +37,10 @@ def with_server(**fields: Any) -> dict[str, Any]:
 
 def requests(**fields: Any) -> dict[str, Any]:
     return {"tensorflow_serving": {}} | fields
+
+
+def asked(**fields: Any) -> dict[str, Any]:
+    return {"tensorflow_serving": fields}
 
 
 def parse(
@@ -66,12 +78,15 @@ def test_defaults_are_those_of_tfx() -> None:
         split_name=None,
         num_examples=1,
         make_warmup=False,
+        max_warmup_records=1000,
+        keep_failed_request=False,
     )
 
 
 def test_defaults_of_our_own_fields() -> None:
     parsed = parse()
     assert (parsed.limits.request_seconds, parsed.limits.parallel_servers) == (60, 4)
+    assert parsed.limits.parallel_requests == 1
     assert parsed.fail_execution_when_undetermined is False
     assert parsed.requests is None
     assert (parsed.platform.name, parsed.platform.settings) == ("local_process", {})
@@ -98,6 +113,7 @@ def test_what_is_given_is_kept() -> None:
             "num_tries": 2,
             "request_timeout_seconds": 1.5,
             "max_parallel_servers": 9,
+            "max_parallel_requests": 3,
             "fail_execution_when_undetermined": True,
         },
         {
@@ -108,6 +124,8 @@ def test_what_is_given_is_kept() -> None:
             "split_name": "eval",
             "num_examples": 12,
             "make_warmup": True,
+            "max_warmup_records": 20,
+            "keep_failed_request": True,
         },
     )
     assert parsed.model_name == "ranker"
@@ -119,7 +137,11 @@ def test_what_is_given_is_kept() -> None:
         "monitoring_config_file": ConfigFileSource(None, "gs://bucket/monitoring.pbtxt"),
     }
     assert parsed.limits == LimitsConfig(
-        loading_seconds=7, request_seconds=1.5, num_tries=2, parallel_servers=9
+        loading_seconds=7,
+        request_seconds=1.5,
+        num_tries=2,
+        parallel_servers=9,
+        parallel_requests=3,
     )
     assert parsed.fail_execution_when_undetermined is True
     assert parsed.requests == RequestConfig(
@@ -128,6 +150,9 @@ def test_what_is_given_is_kept() -> None:
         split_name="eval",
         num_examples=12,
         make_warmup=True,
+        max_warmup_records=20,
+        keep_failed_request=True,
+        source=SourceConfig(max_requests=12, signatures_chosen=True),
     )
 
 
@@ -136,12 +161,21 @@ LIMITS = [
     ("num_tries", "num_tries", 5),
     ("request_timeout_seconds", "request_seconds", 60),
     ("max_parallel_servers", "parallel_servers", 4),
+    ("max_parallel_requests", "parallel_requests", 1),
 ]
 
 
 @pytest.mark.parametrize(("field", "attribute", "default"), LIMITS)
 def test_zero_means_unset(field: str, attribute: str, default: float) -> None:
     assert getattr(parse(None, {field: 0}).limits, attribute) == default
+
+
+def test_more_warm_up_than_a_server_takes_is_refused() -> None:
+    assert refusal(request_spec=requests(make_warmup=True, max_warmup_records=1001)).startswith(
+        "RequestSpec.max_warmup_records: 1001 is too much"
+    )
+    assert "max_warmup_records" in refusal(request_spec=requests(max_warmup_records=-1))
+    assert DEFAULT_MAX_WARMUP_RECORDS == MAX_WARMUP_RECORDS
 
 
 def test_zero_examples_means_unset() -> None:
@@ -368,3 +402,93 @@ def test_parsing_leaves_the_specs_as_they_are() -> None:
     before = spec.SerializeToString(deterministic=True)
     config.parse(spec, query=False)
     assert spec.SerializeToString(deterministic=True) == before
+
+
+@pytest.mark.parametrize(
+    ("request_spec", "field"),
+    [
+        (requests(batch_sizes=[1, 0]), "RequestSpec.batch_sizes[1]: 0"),
+        (requests(batch_sizes=[-1]), "RequestSpec.batch_sizes[0]: -1"),
+        (requests(batch_sizes=[10**6]), "RequestSpec.batch_sizes[0]: 1000000"),
+        (requests(split_names=[""]), "RequestSpec.split_names: an entry is empty"),
+        (requests(split_names=["*", "a"]), 'RequestSpec.split_names: "*" means all'),
+        (requests(split_names=["a"], split_name="b"), "RequestSpec.split_names: split_name is set"),
+        (requests(json_file=" "), "RequestSpec.json_file: empty"),
+        (requests(prediction_log_file=""), "RequestSpec.prediction_log_file: empty"),
+        (requests(json_file="f", split_name="b"), "RequestSpec.json_file: requests are not made"),
+        (requests(from_signature=True, split_names=["*"]), "RequestSpec.from_signature: requests"),
+        (
+            requests(json_file="f", batch_sizes=[2]),
+            "RequestSpec.batch_sizes: requests of json_file",
+        ),
+        (asked(signature_names=["*", "a"]), f'{REQUESTS}.signature_names: "*" means all'),
+        (asked(input_features={"x": ""}), f"{REQUESTS}.input_features: an entry"),
+        (
+            asked(input_features={"x": "f"}, input_constants={"x": 1}),
+            f"{REQUESTS}.input_constants: 'x' is in input_features too",
+        ),
+        (
+            {**asked(input_features={"x": "f"}), "from_signature": True},
+            f"{REQUESTS}.input_features: requests are made from from_signature",
+        ),
+        (
+            {**asked(multi_inference=True), "prediction_log_file": "f"},
+            f"{REQUESTS}.multi_inference: requests of prediction_log_file are sent as they are",
+        ),
+    ],
+)
+def test_requests_that_cannot_be_made_are_refused(request_spec: dict[str, Any], field: str) -> None:
+    assert refusal(request_spec=request_spec).startswith(field)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "uri"),
+    [
+        ({}, Source.EXAMPLES, None),
+        ({"from_signature": False}, Source.EXAMPLES, None),
+        ({"from_signature": True}, Source.SIGNATURE, None),
+        ({"json_file": "/f"}, Source.JSON, "/f"),
+        ({"prediction_log_file": "gs://b/f"}, Source.PREDICTION_LOG, "gs://b/f"),
+    ],
+)
+def test_the_source_of_requests(fields: dict[str, Any], kind: Source, uri: str | None) -> None:
+    parsed = parse(request_spec=requests(**fields), query=kind == Source.EXAMPLES).requests
+    assert parsed is not None
+    assert (parsed.source.kind, parsed.source.uri) == (kind, uri)
+    left_out = parse(request_spec=requests(**fields), query=False).requests
+    assert (left_out is None) == parsed.source.needs_examples
+
+
+def test_how_requests_are_made() -> None:
+    source = {
+        "tensorflow_serving": {
+            "signature_names": ["*"],
+            "input_features": {"b": "f", "a": "g"},
+            "input_constants": {"k": [1, "x", {"b64": "AA=="}], "big": "9007199254740993"},
+            "multi_inference": True,
+        },
+        "split_names": ["train", "eval", "train"],
+        "batch_sizes": [8, 1, 8],
+    }
+    parsed = parse(request_spec=source).requests
+    assert parsed is not None
+    assert parsed.source == SourceConfig(
+        split_names=("train", "eval"),
+        batch_sizes=(8, 1),
+        signatures_chosen=True,
+        input_features={"a": "g", "b": "f"},
+        input_constants={"k": [1, "x", {"b64": "AA=="}], "big": "9007199254740993"},
+        multi_inference=True,
+    )
+
+
+def test_a_constant_that_json_cannot_hold_is_its_text_or_refused() -> None:
+    spec = pb.RequestSpec(tensorflow_serving=pb.TensorFlowServingRequestSpec())
+    spec.tensorflow_serving.input_constants["x"] = math.inf
+    try:
+        json_format.MessageToJson(spec)
+    except json_format.SerializeToJsonError:
+        with pytest.raises(SpecError, match="JSON has no such number"):
+            request_config.parse(spec)
+    else:  # protobuf 3.20
+        assert request_config.parse(spec).input_constants == {"x": "Infinity"}

@@ -7,7 +7,7 @@ import pytest
 
 from infra_validator.faults import Blame, FaultError, Phase
 from infra_validator.files import Gfile
-from infra_validator.requests.examples import Examples, Records, take_records
+from infra_validator.requests.examples import Examples, Records, choose_splits, take_records
 from infra_validator.tfrecord import write_records
 
 
@@ -159,3 +159,33 @@ def test_a_file_that_cannot_be_opened_is_the_storages_fault(files: Any, tmp_path
     assert error.fault.transient
     assert "data-1" in error.fault.summary
     assert error.fault.detail
+
+
+def test_several_folders_of_a_split_follow_each_other(files: Any, tmp_path: Path) -> None:
+    folders = tuple(str(tmp_path / name / "Split-train") for name in ("span-2", "span-1"))
+    write_shard(Path(folders[0]), "data.gz", [b"a", b"b"])
+    write_shard(Path(folders[1]), "data.gz", [b"c"])
+    spans = Examples({"train": folders})
+    assert take_records(files, spans, None, 3).values == (b"a", b"b", b"c")
+    (tmp_path / "span-1" / "Split-train" / "data.gz").write_bytes(b"never looked at")
+    assert take_records(files, spans, "train", 2).values == (b"a", b"b")
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "chosen"),
+    [
+        (None, (), ["train"]),
+        ("eval", (), ["eval"]),
+        (None, ("*",), ["train", "eval"]),
+        (None, ("eval", "train"), ["eval", "train"]),
+    ],
+)
+def test_the_splits_that_are_meant(
+    tmp_path: Path, name: str | None, names: tuple[str, ...], chosen: list[str]
+) -> None:
+    assert choose_splits(examples(tmp_path, "train", "eval"), name, names) == chosen
+
+
+def test_one_split_of_several_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FaultError, match="split_names: the examples have no split 'tset'"):
+        choose_splits(examples(tmp_path, "train"), None, ["train", "tset"])

@@ -1,5 +1,8 @@
 import contextlib
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +99,58 @@ def test_copies_big_files_whole(files: Any, tmp_path: Path) -> None:
     copy_tree(files, f"{tmp_path}/source", f"{tmp_path}/target", lambda: checked.append(1))
     assert (tmp_path / "target" / "big").read_bytes() == big.read_bytes()
     assert len(checked) >= 3
+
+
+@pytest.fixture
+def reflinks() -> Iterator[Path]:
+    """A folder on a disk whose files can share blocks, such as btrfs or XFS."""
+    root = os.environ.get("REFLINK_DIR")
+    if root is None:
+        pytest.skip("REFLINK_DIR names no folder on a disk with reflinks")
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        yield Path(folder)
+
+
+def test_copies_by_reflink_where_the_disk_can(files: Any, reflinks: Path) -> None:
+    content = make_tree(reflinks / "source")
+    big = reflinks / "source" / "big"
+    big.write_bytes(os.urandom(20 * 1024 * 1024))
+    os.sync()
+    free = shutil.disk_usage(reflinks).free
+    count, size = copy_tree(files, f"{reflinks}/source", f"{reflinks}/target", lambda: None)
+    os.sync()
+    assert free - shutil.disk_usage(reflinks).free < 10 * 1024 * 1024
+    assert (count, size) == (len(content) + 1, sum(map(len, content.values())) + 20 * 1024 * 1024)
+    copy = reflinks / "target" / "big"
+    assert copy.read_bytes() == big.read_bytes()
+    before = big.read_bytes()
+    with copy.open("r+b") as file:
+        file.write(b"changed")
+    assert big.read_bytes() == before
+
+
+def test_copies_from_a_disk_with_reflinks_to_another(
+    files: Any, reflinks: Path, tmp_path: Path
+) -> None:
+    content = make_tree(reflinks / "source")
+    copy_tree(files, f"{reflinks}/source", f"{tmp_path}/target", lambda: None)
+    assert read_tree(tmp_path / "target") == content
+
+
+def test_a_copy_shares_nothing_with_what_it_was_copied_from(files: Any, tmp_path: Path) -> None:
+    """What is read-only in the source can be written in the copy, and changes the copy only."""
+    content = make_tree(tmp_path / "source")
+    os.link(tmp_path / "source" / "saved_model.pb", tmp_path / "other name")
+    for path in (tmp_path / "source").rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    copy_tree(files, f"{tmp_path}/source", f"{tmp_path}/target", lambda: None)
+    for name in content:
+        copy = tmp_path / "target" / name
+        assert copy.stat().st_nlink == 1
+        assert copy.stat().st_mode & 0o200
+        copy.write_bytes(b"changed")
+    assert read_tree(tmp_path / "source") == content
+    assert (tmp_path / "other name").read_bytes() == content["saved_model.pb"]
 
 
 @pytest.mark.parametrize("at", [1, 2, 5])

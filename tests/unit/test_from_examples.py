@@ -14,8 +14,9 @@ from tensorflow_serving.apis import (
 )
 
 from infra_validator.faults import Blame, FaultError, Phase
+from infra_validator.requests.drafts import number
 from infra_validator.requests.examples import TF_EXAMPLE_FORMAT, Records
-from infra_validator.requests.from_examples import build_requests
+from infra_validator.requests.from_examples import Asked, ExampleSource, ModelFacts
 from infra_validator.requests.request import Method, Request, to_warmup_record
 from infra_validator.saved_model.reader import Signature, TensorSpec
 
@@ -42,7 +43,11 @@ def build(
     records: Sequence[bytes],
     payload_format: str = TF_EXAMPLE_FORMAT,
 ) -> list[Request]:
-    return build_requests("ranker", signatures, Records("train", tuple(records)), payload_format)
+    source = ExampleSource(
+        Records("train", tuple(records)), payload_format, Asked(num_examples=len(records))
+    )
+    made = [draft for one in signatures for draft in source.requests(one, ModelFacts(), [])]
+    return number(made, "ranker")
 
 
 def failure(*arguments: Any) -> FaultError:
@@ -142,7 +147,6 @@ def test_the_description_says_what_but_not_the_content() -> None:
         {"matrix": TensorSpec("DT_FLOAT", (None, 3))},
         {"ids": TensorSpec("DT_INT64", (None,))},
         {"numbers": TensorSpec("DT_FLOAT", None)},
-        {"pair": TensorSpec("DT_STRING", (2,))},
         {"column": TensorSpec("DT_STRING", (None, 1))},
         {"grid": TensorSpec("DT_STRING", (None, None))},
         {"none_at_all": TensorSpec("DT_STRING", (0,))},
@@ -153,7 +157,7 @@ def test_a_signature_that_examples_cannot_feed_is_the_configurations_fault(
 ) -> None:
     error = failure([signature("odd", **inputs)], [example("a").SerializeToString()])
     assert (error.fault.category, error.fault.blame) == (
-        "signature_unsupported",
+        "inputs_unmatched",
         Blame.CONFIGURATION,
     )
     assert "'odd'" in error.fault.summary

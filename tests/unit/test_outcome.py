@@ -1,9 +1,20 @@
 import pytest
 
 from infra_validator.faults import CATEGORIES, Blame, Fault, Phase, fault
-from infra_validator.report import AttemptReport, BinaryReport, Verdict
+from infra_validator.report import (
+    AttemptReport,
+    BinaryReport,
+    FirstRequestReport,
+    ModelRole,
+    RequestReport,
+    Verdict,
+)
+from infra_validator.servers.base import LogFacts
 from infra_validator.validation.outcome import (
+    blame_warm_up,
+    compare_first_requests,
     deciding_fault,
+    diagnose_replay,
     judge_binary,
     judge_fault,
     with_caching_hint,
@@ -123,3 +134,61 @@ def test_the_hint_tells_of_caching_where_the_execution_succeeds_all_the_same(
 )
 def test_faults_of_memory_are_tried_again_alone(categories: list[str | None], alone: bool) -> None:
     assert worth_trying_alone(attempts(*categories)) is alone
+
+
+@pytest.mark.parametrize(
+    ("facts", "category", "noted"),
+    [
+        (LogFacts(warm_up_records=5), None, False),
+        (LogFacts(warm_up_records=4), "model_not_delivered", False),
+        (LogFacts(warm_up_records=6), "model_not_delivered", False),
+        (LogFacts(no_warm_up=True), "model_not_delivered", False),
+        (LogFacts(), None, True),
+    ],
+)
+def test_a_server_must_replay_what_was_written(
+    facts: LogFacts, category: str | None, noted: bool
+) -> None:
+    fault, notes = diagnose_replay(facts, 5)
+    assert (None if fault is None else fault.category) == category
+    assert bool(notes) == noted
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_what_speaks_against_the_stamped_model_is_its_warm_up(category: str) -> None:
+    original = fault(category, Phase.LOAD, "It is so.", detail="why")
+    judged = blame_warm_up(original)
+    if original.blame != Blame.MODEL:
+        assert judged == original
+    else:
+        assert (judged.category, judged.phase) == ("warm_up_failed", Phase.WARM_UP)
+        assert judged.summary.endswith("It is so.")
+        assert (judged.detail, judged.evidence) == ("why", original.evidence)
+
+
+def test_first_requests_are_compared_by_binary_and_signature() -> None:
+    def attempt(role: ModelRole, *seconds: float | None) -> AttemptReport:
+        requests = tuple(
+            RequestReport(number, f"s{number}", "Predict", "", second)
+            for number, second in enumerate(seconds, start=1)
+        )
+        return AttemptReport(1, {}, (), requests, None, (), None, (), model=role)
+
+    candidate, stamped = ModelRole.CANDIDATE, ModelRole.STAMPED
+    assert compare_first_requests(
+        [
+            judge_binary(
+                "a",
+                [
+                    attempt(candidate, 9.0),
+                    attempt(candidate, 1.0, 2.0, 3.0),
+                    attempt(stamped, 0.5, None),
+                ],
+            ),
+            judge_binary("b", [attempt(candidate, 1.0)]),
+            judge_binary("c", [attempt(candidate, 1.0), attempt(stamped)]),
+        ]
+    ) == (
+        FirstRequestReport("a", "s1", 1.0, 0.5),
+        FirstRequestReport("a", "s2", 2.0, None),
+    )

@@ -12,11 +12,14 @@ from infra_validator.report import (
     SCHEMA_VERSION,
     AttemptReport,
     BinaryReport,
+    FirstRequestReport,
     Mode,
+    ModelRole,
     PhaseReport,
     Report,
     RequestReport,
     Verdict,
+    WarmUpReport,
 )
 
 
@@ -33,6 +36,8 @@ def make_report(found: Fault | None = None, **fields: Any) -> Report:
         notes=("unknown argument: --x",),
         fault=found,
         log_tail=("first", "größe"),
+        model=ModelRole.STAMPED,
+        failed_requests=(2,),
     )
     values = {
         "schema_version": SCHEMA_VERSION,
@@ -77,7 +82,11 @@ def test_the_json_says_it_all_in_plain_values() -> None:
             "events": ["pulled", "started"],
         },
     }
-    assert json.loads(make_report(found).to_json()) == {
+    warm_up = WarmUpReport(7, 700, (FirstRequestReport("s", "serving_default", 0.5, None),))
+    attachments = {"kept.tfrecord": b"content"}
+    report = make_report(found, warm_up=warm_up, attachments=attachments)
+    assert "content" not in report.to_json() + repr(report)
+    assert json.loads(report.to_json()) == {
         "schema_version": 1,
         "infra_validator_version": "0.1.0",
         "verdict": "not_blessed",
@@ -126,19 +135,34 @@ def test_the_json_says_it_all_in_plain_values() -> None:
                         "notes": ["unknown argument: --x"],
                         "fault": as_json,
                         "log_tail": ["first", "größe"],
+                        "model": "stamped",
+                        "failed_requests": [2],
                     }
                 ],
             }
         ],
         "fault": as_json,
         "warm_up_records_written": None,
+        "warm_up": {
+            "records": 7,
+            "bytes": 700,
+            "first_requests": [
+                {
+                    "binary": "s",
+                    "signature": "serving_default",
+                    "seconds_without": 0.5,
+                    "seconds_with": None,
+                }
+            ],
+        },
+        "attachments": ["kept.tfrecord"],
     }
 
 
 def test_holds_no_names_of_python() -> None:
     found = fault("request_failed", Phase.QUERY, "It failed.")
     text = make_report(found).to_json()
-    assert not re.search(r"Phase|Verdict|Mode|Blame|<|None|True|False", text)
+    assert not re.search(r"Phase|Verdict|Mode|Role|Blame|<|None|True|False", text)
     assert text.endswith("}\n")
 
 

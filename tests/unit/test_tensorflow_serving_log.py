@@ -194,6 +194,12 @@ def test_finds_the_warm_up(log: str, found: tuple[int, float] | None) -> None:
     assert serving_log.find_warm_up(log) == found
 
 
+def test_knows_a_model_without_warm_up() -> None:
+    said = f"{AT}I servables/x.cc:1] No warmup data file found at /m/1/assets.extra/y\n"
+    assert serving_log.has_no_warm_up(said)
+    assert not serving_log.has_no_warm_up(f"{AT}I Starting to read warmup data for model at /m\n")
+
+
 def test_finds_notes_about_flags_each_once() -> None:
     log = (
         "unknown argument: --no_such_flag=1\n"

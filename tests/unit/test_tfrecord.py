@@ -3,6 +3,7 @@ import io
 import itertools
 import os
 import struct
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def read_until_error(content: bytes) -> tuple[list[bytes], TFRecordError | None]
     return taken, None
 
 
-@pytest.mark.parametrize("compression", ["", "GZIP"])
+@pytest.mark.parametrize("compression", ["", "GZIP", "ZLIB"])
 @pytest.mark.parametrize("records", [[], [b""], RECORDS, [b"x" * 100_000, b"y"]])
 def test_reads_what_tensorflow_writes(
     tmp_path: Path, records: list[bytes], compression: str
@@ -238,3 +239,17 @@ def test_costs_the_same_of_a_huge_file_as_of_a_small_one(tmp_path: Path, compres
             assert list(itertools.islice(read_records(file), len(RECORDS))) == RECORDS
             counted.append(file.bytes_read)
     assert counted[1] <= counted[0] + 64 * 1024
+
+
+@pytest.mark.parametrize("level", [0, 1, 6, 9])
+def test_a_zlib_stream_is_read_no_further_than_taken(level: int) -> None:
+    long = os.urandom(10**6)
+    content = zlib.compress(written([b"first", long, b"last"]), level)
+    file = io.BytesIO(content[:-10])
+    taken = list(itertools.islice(read_records(file), 2))
+    assert taken == [b"first", long]
+    with pytest.raises(TFRecordError, match="record 3: "):
+        read(content[:-10])
+    with pytest.raises(TFRecordError, match="record 1: "):
+        read(b"\x78\x9cno zlib at all")
+    assert read(content) == [b"first", long, b"last"]
