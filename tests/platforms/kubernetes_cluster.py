@@ -58,10 +58,14 @@ class TestNamespace:
         namespace = cls(api, f"infra-validator-tests-{uuid.uuid4().hex[:8]}")
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name}}
         api.call("POST", "/api/v1/namespaces", body)
-        wait_for(
-            lambda: (namespace.find("serviceaccounts/default") or {}).get("secrets"),
-            "a service account",
-        )
+        try:
+            wait_for(
+                lambda: (namespace.find("serviceaccounts/default") or {}).get("secrets"),
+                "a service account",
+            )
+        except BaseException:
+            namespace.remove()
+            raise
         return namespace
 
     def remove(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from infra_validator import kubernetes_config
+from infra_validator.faults import Blame, FaultError
+from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.runners.kubernetes import api as kubernetes_api
 from infra_validator.runners.kubernetes.api import (
     Api,
@@ -20,6 +24,7 @@ from infra_validator.runners.kubernetes.api import (
     ConnectionFailed,
     Interrupted,
 )
+from infra_validator.runners.kubernetes.platform import KubernetesPlatform
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
@@ -273,3 +278,13 @@ def test_a_watch_can_be_interrupted_by_another_thread(server: Server, api: Api) 
     assert [kind for kind, _ in api.watch("/pods", "a=b", stopped, opened)] == ["LISTED"]
     assert time.monotonic() - began < 10
     released.set()
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    platform = KubernetesPlatform(kubernetes_config.parse(pb.KubernetesConfig(), 30))
+    with pytest.raises(FaultError) as caught:
+        platform.place()
+    found = caught.value.fault
+    assert (found.category, found.blame) == ("configuration_invalid", Blame.CONFIGURATION)
+    assert "the package kubernetes" in found.summary
