@@ -5,8 +5,10 @@ The step's Pod runs this machine's Python, so the cluster's node must be this ma
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,6 +108,7 @@ class Step:
             ),
             "validation_spec": json.dumps({"num_tries": 1, "max_loading_time_seconds": 50}),
         }
+        self._given = given
         volumes, mounts = machine_mounts(model, split)
         self.made = namespace.create_object(
             "pods",
@@ -156,6 +159,18 @@ class Step:
     def log(self) -> str:
         """What the step's own container said so far."""
         return self._namespace.text(f"pods/{self.name}/log", container="main")
+
+    def kill(self) -> None:
+        """Kills the step's process, which the cluster shares with this machine."""
+        mark = f"tests.platforms.kubernetes_step\0{json.dumps(self._given)}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and mark in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+        [number] = found
+        os.kill(number, signal.SIGKILL)
+        self.wait()
 
     def wait(self) -> None:
         """Waits for the container's end."""
@@ -296,6 +311,7 @@ def test_the_server_goes_with_its_step(
         kubernetes_namespace.delete("pods/killed")
         wait_for(lambda: kubernetes_namespace.pods() == [], "the garbage collector")
         return
+    step.kill()  # so that it cannot tidy up when its Pod ends
     pod = kubernetes_namespace.get("pods/killed")
     pod["spec"]["activeDeadlineSeconds"] = 1
     kubernetes_namespace.api.call("PUT", kubernetes_namespace.path("pods/killed"), pod)
