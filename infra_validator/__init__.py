@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Specs,
         TensorFlowServing,
         TensorFlowServingRequestSpec,
+        Toleration,
         Ulimit,
         ValidationSpec,
     )
@@ -63,6 +64,7 @@ __all__ = [
     "Specs",
     "TensorFlowServing",
     "TensorFlowServingRequestSpec",
+    "Toleration",
     "Ulimit",
     "ValidationSpec",
     "Verdict",

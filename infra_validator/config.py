@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra_validator import docker_config, request_config
+from infra_validator import docker_config, kubernetes_config, request_config
 from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.request_config import SourceConfig
 from infra_validator.specs import SpecError, to_dict
@@ -46,9 +46,6 @@ RESERVED_FLAGS = frozenset(
 
 RESERVED_VARIABLES = frozenset({"MODEL_NAME", "MODEL_BASE_PATH"})
 """Variables by which the image of TensorFlow Serving is told which model to serve."""
-
-PLATFORMS_TO_COME = frozenset({"kubernetes"})
-"""Platforms that TFX has and this version has not."""
 
 PLATFORMS_WITH_IMAGES = frozenset({"local_docker", "kubernetes"})
 PLATFORMS_WITHOUT_IMAGES = frozenset({"local_process"})
@@ -91,8 +88,8 @@ class PlatformConfig:
 
     Attributes:
         name: the registered platform's name.
-        settings: its own configuration: DockerSettings for local Docker, else a
-            mapping in protobuf's JSON form.
+        settings: its own configuration: DockerSettings for local Docker,
+            KubernetesSettings for Kubernetes, else a mapping in protobuf's JSON form.
     """
 
     name: str
@@ -188,53 +185,56 @@ def parse(
         SpecError: for the first field that can never work.
     """
     validation_spec = validation_spec or pb.ValidationSpec()
-    platform = _parse_platform(serving_spec)
+    limits = _parse_limits(validation_spec)
     requests = None
     if request_spec is not None:
         query = query or not request_config.needs_examples(request_spec)
         checked = _parse_requests(request_spec, query=query)
         requests = checked if query else None
+    platform = _parse_platform(serving_spec, limits, requests)
     return ValidationConfig(
         model_name=_parse_model_name(serving_spec.model_name),
         serving=_parse_tensorflow_serving(serving_spec, platform.name),
         platform=platform,
-        limits=LimitsConfig(
-            loading_seconds=float(
-                _positive(
-                    "ValidationSpec.max_loading_time_seconds",
-                    validation_spec.max_loading_time_seconds,
-                    DEFAULT_MAX_LOADING_TIME_SECONDS,
-                )
-            ),
-            request_seconds=float(
-                _positive(
-                    "ValidationSpec.request_timeout_seconds",
-                    validation_spec.request_timeout_seconds,
-                    DEFAULT_REQUEST_TIMEOUT_SECONDS,
-                )
-            ),
-            num_tries=int(
-                _positive("ValidationSpec.num_tries", validation_spec.num_tries, DEFAULT_NUM_TRIES)
-            ),
-            parallel_servers=int(
-                _positive(
-                    "ValidationSpec.max_parallel_servers",
-                    validation_spec.max_parallel_servers,
-                    DEFAULT_MAX_PARALLEL_SERVERS,
-                )
-            ),
-            parallel_requests=int(
-                _positive(
-                    "ValidationSpec.max_parallel_requests",
-                    validation_spec.max_parallel_requests,
-                    DEFAULT_MAX_PARALLEL_REQUESTS,
-                )
-            ),
-        ),
+        limits=limits,
         requests=requests,
         fail_execution_when_undetermined=validation_spec.fail_execution_when_undetermined,
         notes=_notes(serving_spec.tensorflow_serving, platform.name),
         echo=_echo(serving_spec, validation_spec, request_spec),
+    )
+
+
+def _parse_limits(spec: pb.ValidationSpec) -> LimitsConfig:
+    return LimitsConfig(
+        loading_seconds=float(
+            _positive(
+                "ValidationSpec.max_loading_time_seconds",
+                spec.max_loading_time_seconds,
+                DEFAULT_MAX_LOADING_TIME_SECONDS,
+            )
+        ),
+        request_seconds=float(
+            _positive(
+                "ValidationSpec.request_timeout_seconds",
+                spec.request_timeout_seconds,
+                DEFAULT_REQUEST_TIMEOUT_SECONDS,
+            )
+        ),
+        num_tries=int(_positive("ValidationSpec.num_tries", spec.num_tries, DEFAULT_NUM_TRIES)),
+        parallel_servers=int(
+            _positive(
+                "ValidationSpec.max_parallel_servers",
+                spec.max_parallel_servers,
+                DEFAULT_MAX_PARALLEL_SERVERS,
+            )
+        ),
+        parallel_requests=int(
+            _positive(
+                "ValidationSpec.max_parallel_requests",
+                spec.max_parallel_requests,
+                DEFAULT_MAX_PARALLEL_REQUESTS,
+            )
+        ),
     )
 
 
@@ -258,17 +258,18 @@ def _parse_model_name(name: str) -> str:
     return name
 
 
-def _parse_platform(spec: pb.ServingSpec) -> PlatformConfig:
+def _count_requests(requests: RequestConfig | None) -> int:
+    return 0 if requests is None else requests.num_examples * len(requests.signature_names)
+
+
+def _parse_platform(
+    spec: pb.ServingSpec, limits: LimitsConfig, requests: RequestConfig | None
+) -> PlatformConfig:
     kind = spec.WhichOneof("serving_platform")
     if kind is None:
         raise SpecError(
             "ServingSpec: no serving platform is set; set local_process, for example "
             "local_process=LocalProcessConfig()."
-        )
-    if kind in PLATFORMS_TO_COME:
-        raise SpecError(
-            f"ServingSpec.{kind}: this platform is not available in this version of "
-            "infra-validator; use local_process=LocalProcessConfig()."
         )
     if kind == "custom_platform":
         custom = spec.custom_platform
@@ -279,6 +280,12 @@ def _parse_platform(spec: pb.ServingSpec) -> PlatformConfig:
         return PlatformConfig(custom.name, to_dict(custom.config))
     if kind == "local_docker":
         return PlatformConfig(kind, docker_config.parse(spec.local_docker))
+    if kind == "kubernetes":
+        kubernetes_config.check_variables(spec.tensorflow_serving.env)
+        asking = limits.request_seconds * _count_requests(requests)
+        return PlatformConfig(
+            kind, kubernetes_config.parse(spec.kubernetes, limits.loading_seconds, asking)
+        )
     return PlatformConfig(kind, to_dict(getattr(spec, kind)))
 
 
@@ -422,6 +429,8 @@ def _echo(
     serving.CopyFrom(serving_spec)
     for variable in serving.tensorflow_serving.env:
         serving.tensorflow_serving.env[variable] = "(not shown)"
+    if serving.HasField("kubernetes"):
+        kubernetes_config.hide_values(serving.kubernetes)
     return {
         "serving_spec": to_dict(serving),
         "validation_spec": to_dict(validation_spec),

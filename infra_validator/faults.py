@@ -258,7 +258,126 @@ CATEGORIES: dict[str, Category] = _table(
             "Correct ServingSpec.local_docker.device_requests, or install the devices' runtime "
             "on the engine's host.",
         ),
+        Category(
+            "container_config_invalid",
+            Blame.CONFIGURATION,
+            False,
+            "Correct what ServingSpec.kubernetes says of the Pod, or create what it names in the "
+            "Pod's namespace.",
+        ),
+        Category(
+            "pod_invalid",
+            Blame.CONFIGURATION,
+            False,
+            "Correct the field that the API server names; most of a Pod's fields come from "
+            "ServingSpec.kubernetes.",
+        ),
+        Category(
+            "storage_limit_exceeded",
+            Blame.CONFIGURATION,
+            False,
+            "Raise ephemeral-storage in ServingSpec.kubernetes.serving_pod_overrides.resources, or "
+            "the volume's sizeLimit; a model that is sent into the Pod counts.",
+        ),
+        Category(
+            "model_not_shareable",
+            Blame.CONFIGURATION,
+            False,
+            "Set ServingSpec.kubernetes.model_delivery to AUTO or STREAM.",
+        ),
         # Everybody else's.
+        Category(
+            "cluster_unreachable",
+            Blame.INFRASTRUCTURE,
+            False,
+            "See that the API server runs and can be reached from here, or say where it is in "
+            "ServingSpec.kubernetes.kubeconfig and context.",
+        ),
+        Category(
+            "cluster_lost",
+            Blame.INFRASTRUCTURE,
+            True,
+            "The API server went away or failed in between; look at its state.",
+        ),
+        Category(
+            "cluster_access_denied",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Give the validator's account the rights that docs/platforms.md lists, or correct its "
+            "credentials.",
+        ),
+        Category(
+            "quota_exceeded",
+            Blame.INFRASTRUCTURE,
+            True,
+            "Free some of the namespace's quota, raise it, or set "
+            "ServingSpec.kubernetes.namespace to another.",
+        ),
+        Category(
+            "pod_refused",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Make the Pod as the cluster wants it, by ServingSpec.kubernetes and its pod_patch, or "
+            "have the policy changed.",
+        ),
+        Category(
+            "pod_unschedulable",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Ask for less, select other nodes, tolerate their taints, or raise "
+            "ServingSpec.kubernetes.schedule_timeout_seconds if the cluster grows slowly.",
+        ),
+        Category(
+            "volume_unavailable",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Look at the claim, its StorageClass and its access modes, or set "
+            "ServingSpec.kubernetes.model_delivery to STREAM.",
+        ),
+        Category(
+            "pod_not_started",
+            Blame.INFRASTRUCTURE,
+            True,
+            "Look at the node; raise ServingSpec.kubernetes.start_timeout_seconds if it is only "
+            "slow.",
+        ),
+        Category(
+            "init_container_failed",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Look at that init container; it comes from pod_patch or from an admission webhook.",
+        ),
+        Category(
+            "pod_evicted",
+            Blame.INFRASTRUCTURE,
+            True,
+            "The node ran short of something; request what the server needs in "
+            "ServingSpec.kubernetes.serving_pod_overrides.resources.",
+        ),
+        Category(
+            "pod_lost",
+            Blame.INFRASTRUCTURE,
+            True,
+            "The Pod was taken away (a node that is gone, preemption, somebody who deleted it).",
+        ),
+        Category(
+            "pod_deadline_exceeded",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Raise ServingSpec.kubernetes.active_deadline_seconds, or leave it unset.",
+        ),
+        Category(
+            "delivery_failed",
+            Blame.INFRASTRUCTURE,
+            True,
+            "The connection through the API server broke while files were sent; look at its load.",
+        ),
+        Category(
+            "delivery_timeout",
+            Blame.INFRASTRUCTURE,
+            True,
+            "Raise ServingSpec.kubernetes.delivery_timeout_seconds.",
+        ),
         Category(
             "engine_unavailable",
             Blame.INFRASTRUCTURE,

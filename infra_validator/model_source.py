@@ -7,7 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infra_validator.faults import Phase
-from infra_validator.files import FileSystem, copy_tree, local_path, storage_fault
+from infra_validator.files import (
+    FileSystem,
+    copy_tree,
+    local_path,
+    storage_errors,
+    storage_fault,
+)
 
 
 class ModelSource:
@@ -41,6 +47,22 @@ class ModelSource:
         self._check = check
         self._lock = threading.Lock()
         self._path = local_path(self.uri) or copy
+
+    def siblings(self) -> list[str]:
+        """Names of what lies beside the model's folder.
+
+        Raises:
+            FaultError: "storage_failed" if that cannot be told.
+        """
+        parent, _, name = self.uri.rpartition("/")
+        try:
+            with storage_errors():
+                found = [str(other).rstrip("/") for other in self._files.listdir(parent)]
+        except OSError as error:
+            raise storage_fault(
+                f"The folder of the model cannot be read: {parent}", Phase.STAGE, error
+            ) from error
+        return [other for other in found if other != name]
 
     def local_path(self) -> Path:
         """The model's folder on this machine: its own, or a copy of a remote one.

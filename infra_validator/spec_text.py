@@ -106,7 +106,7 @@ def _paths_below(descriptor: Any, prefix: str) -> Iterator[str]:
         kind = field.message_type
         if kind is None:
             yield path
-        elif _is_map(field) or kind.full_name == struct_pb2.Struct.DESCRIPTOR.full_name:
+        elif _is_map(field) or (_is_struct(kind) and not _is_repeated(field)):
             yield f"{path}."
         else:
             yield path
@@ -173,6 +173,10 @@ def _assign_map(
         _parse_into(entries[rest[0]], value, where)
     else:
         _assign(entries[rest[0]], rest[1:], value, where, path, begun)
+
+
+def _is_struct(descriptor: Any) -> bool:
+    return bool(descriptor.full_name == struct_pb2.Struct.DESCRIPTOR.full_name)
 
 
 def _assign_struct(struct: Any, parts: list[str], value: str) -> None:

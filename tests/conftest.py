@@ -161,3 +161,27 @@ def model_server_image(docker_client: Any) -> str:
     except docker.errors.ImageNotFound:
         _required("REQUIRE_DOCKER", f"the image {name} is not built; run `make image`")
     return name
+
+
+@pytest.fixture(scope="session")
+def kubernetes_namespace() -> Iterator[Any]:
+    """A namespace of this test run's own, on a real cluster; it goes with all that is in it."""
+    from infra_validator.runners.kubernetes.api import (
+        Api,
+        ApiError,
+        ClusterConfigError,
+        ConnectionFailed,
+        find_cluster,
+    )
+    from tests.platforms.kubernetes_cluster import TestNamespace
+
+    try:
+        api = Api(find_cluster(None, None))
+        api.call("GET", "/readyz")
+    except (ClusterConfigError, ConnectionFailed, ApiError) as error:
+        _required("REQUIRE_KUBERNETES", f"there is no Kubernetes cluster: {error}")
+    except ValueError:
+        pass  # "ok" is no JSON
+    namespace = TestNamespace.create(api)
+    yield namespace
+    namespace.remove()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from infra_validator import LocalDockerConfig, LocalProcessConfig, ServingSpec, TensorFlowServing
+from infra_validator import (
+    KubernetesConfig,
+    LocalDockerConfig,
+    LocalProcessConfig,
+    ServingSpec,
+    TensorFlowServing,
+)
 
 DEFAULT_IMAGE = "tensorflow/serving:2.16.1"
 """What production serves with; platforms that run no image pass over it."""
 
 PLATFORMS = {
+    "kubernetes": ServingSpec(kubernetes=KubernetesConfig()),
     "local_docker": ServingSpec(local_docker=LocalDockerConfig()),
     "local_process": ServingSpec(local_process=LocalProcessConfig()),
 }

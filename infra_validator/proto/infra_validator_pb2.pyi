@@ -52,14 +52,90 @@ class EnvVarSource(_message.Message):
     def __init__(self, secret_key_ref: _Optional[_Union[SecretKeySelector, _Mapping]] = ...) -> None: ...
 
 class KubernetesConfig(_message.Message):
-    __slots__ = ["active_deadline_seconds", "service_account_name", "serving_pod_overrides"]
+    __slots__ = ["active_deadline_seconds", "affinity", "client_timeout_seconds", "context", "delivery_timeout_seconds", "image_pull_policy", "image_pull_secrets", "istio_sidecar", "kubeconfig", "labels", "model_delivery", "namespace", "node_selector", "pod_patch", "priority_class_name", "pull_timeout_seconds", "reach", "runtime_class_name", "schedule_timeout_seconds", "service_account_name", "serving_pod_overrides", "start_timeout_seconds", "tolerations", "volume_mounts", "volumes"]
+    class ImagePullPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = []
+    class ModelDelivery(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = []
+    class Reach(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = []
+    class LabelsEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class NodeSelectorEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     ACTIVE_DEADLINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    AFFINITY_FIELD_NUMBER: _ClassVar[int]
+    ALWAYS: KubernetesConfig.ImagePullPolicy
+    AUTO: KubernetesConfig.ModelDelivery
+    CLAIM: KubernetesConfig.ModelDelivery
+    CLIENT_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    DELIVERY_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    IF_NOT_PRESENT: KubernetesConfig.ImagePullPolicy
+    IMAGE_PULL_POLICY_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_PULL_SECRETS_FIELD_NUMBER: _ClassVar[int]
+    ISTIO_SIDECAR_FIELD_NUMBER: _ClassVar[int]
+    KUBECONFIG_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DELIVERY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DELIVERY_UNSPECIFIED: KubernetesConfig.ModelDelivery
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NEVER: KubernetesConfig.ImagePullPolicy
+    NODE_SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    POD_IP: KubernetesConfig.Reach
+    POD_PATCH_FIELD_NUMBER: _ClassVar[int]
+    PORT_FORWARD: KubernetesConfig.Reach
+    PRIORITY_CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    PULL_POLICY_UNSPECIFIED: KubernetesConfig.ImagePullPolicy
+    PULL_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    REACH_FIELD_NUMBER: _ClassVar[int]
+    REACH_UNSPECIFIED: KubernetesConfig.Reach
+    RUNTIME_CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     SERVICE_ACCOUNT_NAME_FIELD_NUMBER: _ClassVar[int]
     SERVING_POD_OVERRIDES_FIELD_NUMBER: _ClassVar[int]
+    START_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    STREAM: KubernetesConfig.ModelDelivery
+    TOLERATIONS_FIELD_NUMBER: _ClassVar[int]
+    URI: KubernetesConfig.ModelDelivery
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_MOUNTS_FIELD_NUMBER: _ClassVar[int]
     active_deadline_seconds: int
+    affinity: _struct_pb2.Struct
+    client_timeout_seconds: int
+    context: str
+    delivery_timeout_seconds: int
+    image_pull_policy: KubernetesConfig.ImagePullPolicy
+    image_pull_secrets: _containers.RepeatedScalarFieldContainer[str]
+    istio_sidecar: bool
+    kubeconfig: str
+    labels: _containers.ScalarMap[str, str]
+    model_delivery: KubernetesConfig.ModelDelivery
+    namespace: str
+    node_selector: _containers.ScalarMap[str, str]
+    pod_patch: _struct_pb2.Struct
+    priority_class_name: str
+    pull_timeout_seconds: int
+    reach: KubernetesConfig.Reach
+    runtime_class_name: str
+    schedule_timeout_seconds: int
     service_account_name: str
     serving_pod_overrides: PodOverrides
-    def __init__(self, service_account_name: _Optional[str] = ..., active_deadline_seconds: _Optional[int] = ..., serving_pod_overrides: _Optional[_Union[PodOverrides, _Mapping]] = ...) -> None: ...
+    start_timeout_seconds: int
+    tolerations: _containers.RepeatedCompositeFieldContainer[Toleration]
+    volume_mounts: _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]
+    volumes: _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]
+    def __init__(self, service_account_name: _Optional[str] = ..., active_deadline_seconds: _Optional[int] = ..., serving_pod_overrides: _Optional[_Union[PodOverrides, _Mapping]] = ..., kubeconfig: _Optional[str] = ..., context: _Optional[str] = ..., namespace: _Optional[str] = ..., image_pull_policy: _Optional[_Union[KubernetesConfig.ImagePullPolicy, str]] = ..., image_pull_secrets: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., node_selector: _Optional[_Mapping[str, str]] = ..., tolerations: _Optional[_Iterable[_Union[Toleration, _Mapping]]] = ..., affinity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., priority_class_name: _Optional[str] = ..., runtime_class_name: _Optional[str] = ..., volumes: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., volume_mounts: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., pod_patch: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., model_delivery: _Optional[_Union[KubernetesConfig.ModelDelivery, str]] = ..., reach: _Optional[_Union[KubernetesConfig.Reach, str]] = ..., istio_sidecar: bool = ..., schedule_timeout_seconds: _Optional[int] = ..., pull_timeout_seconds: _Optional[int] = ..., start_timeout_seconds: _Optional[int] = ..., delivery_timeout_seconds: _Optional[int] = ..., client_timeout_seconds: _Optional[int] = ...) -> None: ...
 
 class LocalDockerConfig(_message.Message):
     __slots__ = ["allow_new_privileges", "capabilities", "client_api_version", "client_base_url", "client_timeout_seconds", "cpus", "device_requests", "host_ip_address", "memory", "model_delivery", "mounts", "network", "pids_limit", "platform", "pull_policy", "pull_timeout_seconds", "shared_memory", "ulimits", "user", "writable_root"]
@@ -291,6 +367,20 @@ class TensorFlowServingRequestSpec(_message.Message):
     signature_names: _containers.RepeatedScalarFieldContainer[str]
     tag_set: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, tag_set: _Optional[_Iterable[str]] = ..., signature_names: _Optional[_Iterable[str]] = ..., input_features: _Optional[_Mapping[str, str]] = ..., input_constants: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., multi_inference: bool = ...) -> None: ...
+
+class Toleration(_message.Message):
+    __slots__ = ["effect", "key", "operator", "toleration_seconds", "value"]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    TOLERATION_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    effect: str
+    key: str
+    operator: str
+    toleration_seconds: int
+    value: str
+    def __init__(self, key: _Optional[str] = ..., operator: _Optional[str] = ..., value: _Optional[str] = ..., effect: _Optional[str] = ..., toleration_seconds: _Optional[int] = ...) -> None: ...
 
 class Ulimit(_message.Message):
     __slots__ = ["hard", "name", "soft"]

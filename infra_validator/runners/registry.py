@@ -16,6 +16,7 @@ ENTRY_POINT_GROUP = "infra_validator.platforms"
 configuration, a mapping of plain JSON values, and returns a `Platform`."""
 
 _BUILT_IN: Mapping[str, str] = {
+    "kubernetes": "infra_validator.runners.kubernetes.platform:KubernetesPlatform",
     "local_docker": "infra_validator.runners.local_docker:LocalDockerPlatform",
     "local_process": "infra_validator.runners.local_process:LocalProcessPlatform",
 }

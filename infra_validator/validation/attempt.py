@@ -22,8 +22,9 @@ _LOG_TAIL_LINES = 50
 _LOG_LINE_CHARACTERS = 2000
 _NAMED_REQUESTS = 10
 
-# When a connection breaks, the server's end may be known only a moment later.
-_EXIT_KNOWN_SECONDS = 1.0
+# When a connection breaks, the server's end may be known only a moment later; a kubelet looks at
+# its containers each second, and tells of it then.
+_EXIT_KNOWN_SECONDS = 5.0
 
 Result = TypeVar("Result")
 

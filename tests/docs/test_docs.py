@@ -19,17 +19,18 @@ from tfx import v1 as tfx
 from tfx.types import standard_artifacts
 
 import infra_validator as iv
-from infra_validator import blessing, config, docker_config, faults, report
+from infra_validator import blessing, config, docker_config, faults, kubernetes_config, report
 from infra_validator.faults import Evidence, Fault, Phase
 from infra_validator.files import Gfile
 from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import Report, Verdict
 from infra_validator.requests.examples import Examples
-from infra_validator.runners import docker_faults
+from infra_validator.runners import docker_faults, kubernetes
 from infra_validator.runners.docker_owner import MANAGED_LABEL
 from infra_validator.specs import to_message
 from infra_validator.validation.engine import Candidate, validate
 from tests.pipelines.components import BringExamples, BringModel
+from tests.platforms import test_kubernetes
 from tests.platforms.conformance import PlatformConformance
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +122,10 @@ def own_enumerations() -> Iterator[EnumDescriptor]:
 
 @pytest.mark.parametrize("kind", own_enumerations(), ids=lambda kind: kind.name)
 def test_every_value_of_every_enumeration_is_described(kind: EnumDescriptor) -> None:
-    described = table(section(DOCS / "protos.md", kind.name))
+    page = DOCS / "protos.md"
+    qualified = f"{kind.containing_type.name}.{kind.name}"  # where messages share a name
+    title = qualified if f"### `{qualified}`" in prose(page) else kind.name
+    described = table(section(page, title))
     assert {name: cells[0] for name, cells in described.items()} == {
         value.name: str(value.number) for value in kind.values
     }
@@ -147,6 +151,16 @@ def test_defaults_are_those_of_the_code() -> None:
         ("LocalDockerConfig", "pull_timeout_seconds", docker_config.DEFAULT_PULL_TIMEOUT_SECONDS),
         ("LocalDockerConfig", "pull_policy", "IF_NOT_PRESENT"),
         ("LocalDockerConfig", "model_delivery", "AUTO"),
+        *(
+            (
+                "KubernetesConfig",
+                f"{name}_timeout_seconds",
+                getattr(kubernetes_config, f"DEFAULT_{name.upper()}_TIMEOUT_SECONDS"),
+            )
+            for name in ("schedule", "pull", "start", "delivery", "client")
+        ),
+        ("KubernetesConfig", "image_pull_policy", "IF_NOT_PRESENT"),
+        ("KubernetesConfig", "model_delivery", "AUTO"),
         ("RequestSpec", "num_examples", config.DEFAULT_NUM_EXAMPLES),
         ("TensorFlowServingRequestSpec", "tag_set", config.DEFAULT_TAG_SET[0]),
         ("TensorFlowServingRequestSpec", "signature_names", config.DEFAULT_SIGNATURE),
@@ -163,24 +177,27 @@ def test_reserved_names_are_listed() -> None:
         assert f"`{variable}`" in text
 
 
-def test_platforms_to_come_are_marked_so() -> None:
-    platforms = table(section(DOCS / "protos.md", "ServingSpec"))
-    to_come = {name for name, cells in platforms.items() if "Not available yet" in cells[3]}
-    assert to_come == set(config.PLATFORMS_TO_COME)
-
-
 def test_the_faults_of_an_engine_are_those_of_the_code() -> None:
     """What the page says of trying again, and of whose fault it is, for all that are diagnosed."""
     source = Path(docker_faults.__file__).read_text()
-    rows = [
-        [cell.strip() for cell in line.strip("| ").split("|")]
-        for line in section_by_title(DOCS / "platforms.md", "Faults").splitlines()
-        if line.startswith("|") and "`" in line
-    ]
-    described = {category.strip("`"): again for _, category, again in rows}
+    described = faults_table("Faults")
     diagnosed = {name for name in faults.CATEGORIES if f'"{name}"' in source}
     # What an engine says without being understood belongs to no row.
     assert diagnosed - {"platform_failed"} <= described.keys()
+    check_faults(described)
+
+
+def faults_table(title: str) -> dict[str, str]:
+    """Categories, and what the page says of trying again."""
+    rows = [
+        [cell.strip() for cell in line.strip("| ").split("|")]
+        for line in section_by_title(DOCS / "platforms.md", title).splitlines()
+        if line.startswith("|") and line.count("`") >= 2
+    ]
+    return {category.strip("`"): again for _, category, again in rows if category.startswith("`")}
+
+
+def check_faults(described: Mapping[str, str]) -> None:
     for name, again in described.items():
         category = faults.CATEGORIES[name]
         assert again.startswith("yes" if category.transient else "no"), name
@@ -188,6 +205,55 @@ def test_the_faults_of_an_engine_are_those_of_the_code() -> None:
             category.blame == faults.Blame.CONFIGURATION
         ), name
         assert again.endswith("not blessed") == (category.blame == faults.Blame.MODEL), name
+
+
+def test_the_faults_of_a_cluster_are_those_of_the_code() -> None:
+    sources = "".join(path.read_text() for path in Path(kubernetes.__file__).parent.glob("*.py"))
+    described = faults_table("Faults of a cluster")
+    diagnosed = {name for name in faults.CATEGORIES if f'"{name}"' in sources}
+    assert diagnosed - {"platform_failed", "internal_error"} == described.keys()
+    check_faults(described)
+
+
+def test_the_settings_of_kubernetes_are_those_of_the_code() -> None:
+    text = prose(DOCS / "platforms.md")
+    described = text.partition("## Kubernetes")[2].partition("## The local process")[0]
+    for message in (pb.KubernetesConfig, pb.PodOverrides):
+        for field in message.DESCRIPTOR.fields:
+            assert re.search(rf"`(?:\w+\.)*{field.name}(?:\.\w+)*`", described), field.name
+    for name in (kubernetes_config.SERVER, kubernetes_config.RECEIVER, MANAGED_LABEL):
+        assert name in described
+
+
+def test_the_roles_are_those_that_are_tested() -> None:
+    yaml = pytest.importorskip("yaml")
+    blocks = _FENCE.findall((DOCS / "platforms.md").read_text())
+    roles = [yaml.safe_load(body) for kind, body in blocks if kind == "yaml"]
+    rights = {
+        role["metadata"]["name"]: {
+            (resource, verb)
+            for rule in role["rules"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+        for role in roles
+    }
+
+    def of(rules: list[dict[str, Any]]) -> set[tuple[str, str]]:
+        return {
+            (resource, verb)
+            for rule in rules
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+
+    tested = test_kubernetes
+    events = of(tested.EVENT_RULES)
+    claims = {("persistentvolumeclaims", "get")}
+    assert rights == {
+        "infra-validator-in-a-step": of(tested.STEP_RULES) | events | claims,
+        "infra-validator-from-outside": of(tested.OUTSIDE_RULES) | events,
+    }
 
 
 def test_the_settings_of_docker_are_those_of_the_code() -> None:

@@ -33,6 +33,7 @@ def run(
     image_name: str = "",
     platform: Platform | None = None,
     local_docker: pb.LocalDockerConfig | None = None,
+    kubernetes: pb.KubernetesConfig | None = None,
     model_name: str = "",
     cancellation: Cancellation | None = None,
     request_fields: dict[str, Any] | None = None,
@@ -50,6 +51,8 @@ def run(
     )
     if local_docker is not None:
         serving_spec.local_docker.CopyFrom(local_docker)
+    elif kubernetes is not None:
+        serving_spec.kubernetes.CopyFrom(kubernetes)
     elif platform is None:
         serving_spec.local_process.executable = executable
     else:

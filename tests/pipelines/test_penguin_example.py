@@ -106,6 +106,15 @@ def broken_on_docker(
     return _run(output, "penguin-broken", "--broken", *_on_docker(model_server_image))
 
 
+@pytest.fixture(scope="module")
+def healthy_on_kubernetes(
+    healthy: Run, kubernetes_namespace: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    output = _known_from(healthy, tmp_path_factory.mktemp("kubernetes"))
+    arguments = ["--platform", "kubernetes", "--image", ":".join(kubernetes_namespace.image)]
+    return _run(output, "penguin", *arguments)
+
+
 def test_a_healthy_model_is_blessed_and_pushed(healthy: Run) -> None:
     assert healthy.code == 0, healthy.errors
     assert healthy.states == dict.fromkeys(_COMPONENTS, "COMPLETE")
@@ -222,6 +231,23 @@ def test_a_broken_model_is_neither_blessed_nor_pushed_on_docker(
     assert run.fact("Reason") == broken.fact("Reason")
     assert run.fact("What to do") == broken.fact("What to do")
     assert not (run.home / "pushed").exists()
+
+
+def test_a_healthy_model_is_blessed_and_pushed_on_kubernetes(
+    healthy_on_kubernetes: Run, kubernetes_namespace: Any
+) -> None:
+    run = healthy_on_kubernetes
+    assert run.code == 0, run.errors
+    assert run.states == _SAME_MODEL
+    assert run.headline() == "BLESSED, pushed"
+    [pushed] = (run.home / "pushed").iterdir()
+    assert (pushed / "saved_model.pb").is_file()
+    assert run.fact("Served by").endswith(" on kubernetes")
+    assert "sha256:" in run.fact("Image")
+    [binary] = run.report()["binaries"]
+    for attempt in binary["attempts"]:
+        server = attempt["server"]
+        assert kubernetes_namespace.find_pod(server["namespace"], server["pod"]) is None
 
 
 @pytest.mark.parametrize("form", ["healthy_on_docker", "broken_on_docker"])

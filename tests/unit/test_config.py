@@ -226,7 +226,11 @@ def test_every_limit_is_either_refused_by_name_or_positive(field: str, value: in
             serving(local_process=None, local_docker={"cpus": -1}),
             "ServingSpec.local_docker.cpus",
         ),
-        (serving(local_process=None, kubernetes={}), "ServingSpec.kubernetes"),
+        (serving(local_process=None, kubernetes={}), "ServingSpec.tensorflow_serving"),
+        (
+            serving(local_process=None, kubernetes={"namespace": "A"}),
+            "ServingSpec.kubernetes.namespace",
+        ),
         (serving(local_process=None, custom_platform={}), "ServingSpec.custom_platform.name"),
         (with_server(tags=[""]), f"{SERVING}.tags"),
         (with_server(tags=["2.16.1", ""]), f"{SERVING}.tags"),

@@ -1,0 +1,1 @@
+"""The Kubernetes platform: the server is a Pod of a cluster."""

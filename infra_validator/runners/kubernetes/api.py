@@ -1,0 +1,507 @@
+"""The Kubernetes API, as far as the validator uses it: plain JSON in, plain JSON out.
+
+Of the Kubernetes client only what finds the cluster and holds the credentials is
+used, and none of its model classes, so that its version does not matter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import tenacity
+
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_DEFAULT_KUBECONFIG = "~/.kube/config"
+_CONNECT_SECONDS = 10.0
+_READ_SECONDS = 60.0
+_RIDE_OUT_SECONDS = 60.0
+_REOPEN_SECONDS = 0.2
+# An idle watch is opened anew, so that a connection that died silently is noticed.
+_WATCH_SECONDS = 120
+
+PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
+"""HTTP statuses that may pass by themselves."""
+
+_GONE = 410
+_PROTOCOL = "v4.channel.k8s.io"
+
+
+class ClusterConfigError(Exception):
+    """Raised where no cluster can be found, or the configuration of it cannot be used."""
+
+
+class ApiError(Exception):
+    """Raised where the API refuses.
+
+    Attributes:
+        status: the HTTP status.
+        body: what the API said: a `Status` object as it came, or other text.
+        verb: what was asked of it.
+        resource: of what, for example "pods/exec".
+        retry_after: seconds that it asks us to wait, if it does.
+    """
+
+    def __init__(
+        self, status: int, body: str, verb: str, resource: str, retry_after: float | None = None
+    ) -> None:
+        super().__init__(f"{verb} {resource}: {status} {body[:500]}")
+        self.status = status
+        self.body = body
+        self.verb = verb
+        self.resource = resource
+        self.retry_after = retry_after
+
+    @property
+    def passing(self) -> bool:
+        """Whether it may pass by itself."""
+        return self.status in PASSING_STATUSES
+
+
+class ConnectionFailed(Exception):  # noqa: N818 - named after what happened
+    """Raised where the API cannot be reached, or a connection to it breaks."""
+
+
+class Interrupted(Exception):  # noqa: N818 - named after what happened
+    """Raised where what is waited for is no more wanted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """Where the API is.
+
+    Attributes:
+        configuration: the Kubernetes client's Configuration.
+        namespace: the one that the kubeconfig's context or the service account names.
+        in_cluster: whether it was found as Pods find theirs.
+    """
+
+    configuration: Any
+    namespace: str | None
+    in_cluster: bool
+
+
+def find_cluster(kubeconfig: str | None, context: str | None) -> Cluster:
+    """Finds the cluster: the kubeconfig named, else that of the Pod we are in, else the usual one.
+
+    Raises:
+        ClusterConfigError: if there is none, or it cannot be used.
+    """
+    import yaml
+    from kubernetes import config
+    from kubernetes.client import Configuration
+
+    configuration = Configuration()
+    named = kubeconfig is not None or context is not None
+    try:
+        if (
+            not named
+            and os.environ.get("KUBERNETES_SERVICE_HOST")
+            and (_SERVICE_ACCOUNT / "token").exists()
+        ):
+            config.incluster_config.InClusterConfigLoader(
+                token_filename=str(_SERVICE_ACCOUNT / "token"),
+                cert_filename=str(_SERVICE_ACCOUNT / "ca.crt"),
+            ).load_and_set(configuration)
+            return Cluster(configuration, service_account_namespace(), in_cluster=True)
+        files = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT_KUBECONFIG
+        contexts, active = config.list_kube_config_contexts(files)
+        chosen = next((one for one in contexts if one["name"] == context), None)
+        if context is None:
+            chosen = active
+        elif chosen is None:
+            known = ", ".join(sorted(one["name"] for one in contexts))
+            raise ClusterConfigError(f"{files} has no context {context!r}; it has: {known}.")
+        config.load_kube_config(
+            files, context=context, client_configuration=configuration, persist_config=False
+        )
+    except (config.ConfigException, yaml.YAMLError, OSError, TypeError, KeyError) as error:
+        raise ClusterConfigError(str(error) or type(error).__name__) from error
+    namespace = ((chosen or {}).get("context") or {}).get("namespace")
+    return Cluster(configuration, namespace, in_cluster=False)
+
+
+def service_account_namespace() -> str | None:
+    """The namespace that Pods are told by a file, or None outside of Pods."""
+    try:
+        return (_SERVICE_ACCOUNT / "namespace").read_text().strip() or None
+    except OSError:
+        return None
+
+
+class Api:
+    """The API server. May be used by several threads."""
+
+    def __init__(self, cluster: Cluster, read_seconds: float = _READ_SECONDS) -> None:
+        """Contacts nobody yet.
+
+        Args:
+            cluster: where it is.
+            read_seconds: how long to wait for an answer.
+        """
+        from kubernetes.client import ApiClient
+
+        self.cluster = cluster
+        self._client = ApiClient(cluster.configuration)
+        self._pool = self._client.rest_client.pool_manager
+        self._read_seconds = read_seconds
+
+    @property
+    def address(self) -> str:
+        """The API server's URL."""
+        return str(self.cluster.configuration.host).rstrip("/")
+
+    def close(self) -> None:
+        """Closes connections that nobody uses; others are made where they are needed."""
+        self._pool.clear()
+
+    def own_address(self) -> str:
+        """The address by which this machine, or Pod, speaks with the API server.
+
+        Raises:
+            ConnectionFailed: if there is no way to it.
+        """
+        parts = urlsplit(self.address)
+        try:
+            [(family, _, _, _, target), *_] = socket.getaddrinfo(
+                parts.hostname, parts.port or 443, type=socket.SOCK_DGRAM
+            )
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect(target)  # sends nothing
+                return str(probe.getsockname()[0])
+        except OSError as error:
+            raise ConnectionFailed(_words(error)) from error
+
+    def get(self, path: str, stopped: threading.Event | None = None, **query: Any) -> Any:
+        """Reads an object or a list; hiccups are ridden out.
+
+        Raises:
+            ApiError: if it is refused.
+            ConnectionFailed: if the API cannot be reached for a while.
+            Interrupted: once `stopped` is set.
+        """
+        return self._riding_out(
+            lambda: self.call("GET", path, **query), stopped or threading.Event()
+        )
+
+    def delete(self, path: str) -> bool:
+        """Deletes an object without grace; hiccups are ridden out.
+
+        Returns:
+            Whether it was there.
+
+        Raises:
+            ApiError, ConnectionFailed: as for `get`.
+        """
+        body = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
+        try:
+            self._riding_out(lambda: self.call("DELETE", path, body), threading.Event())
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def create(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        stopped: threading.Event,
+        creating: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> Any:
+        """Creates an object that carries its name; hiccups are ridden out.
+
+        Args:
+            path: of the collection.
+            body: the object.
+            stopped: ends the riding out.
+            creating: held around each try; may raise to prevent it.
+
+        Raises:
+            ApiError, ConnectionFailed, Interrupted: as for `get`.
+        """
+        tries = 0
+
+        def create() -> Any:
+            nonlocal tries
+            tries += 1
+            with creating():
+                try:
+                    # Else a mistyped field would be dropped without a word.
+                    return self.call("POST", path, body, fieldValidation="Strict")
+                except ApiError as error:
+                    # An earlier try may have been heard, though its answer was not.
+                    if error.status == 409 and tries > 1:
+                        return self.call("GET", f"{path}/{body['metadata']['name']}")
+                    raise
+
+        return self._riding_out(create, stopped)
+
+    def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        """One call, without any riding out."""
+        with self._request(method, path, body, query, self._read_seconds) as response:
+            return json.loads(self._read(response))
+
+    def lines(
+        self, path: str, stopped: threading.Event, **query: Any
+    ) -> contextlib.AbstractContextManager[Lines]:
+        """Opens an answer that comes bit by bit; hiccups of opening are ridden out."""
+        return contextlib.closing(
+            self._riding_out(
+                lambda: Lines(
+                    self._open("GET", path, None, query, _WATCH_SECONDS + self._read_seconds)
+                ),
+                stopped,
+            )
+        )
+
+    def watch(
+        self, path: str, selector: str, stopped: threading.Event, opened: Callable[[Lines], None]
+    ) -> Iterator[tuple[str, Any]]:
+        """Follows objects, whatever becomes of the connection.
+
+        Args:
+            path: of the collection.
+            selector: a field selector.
+            stopped: ends it.
+            opened: is told each connection, so that it can be interrupted.
+
+        Yields:
+            ("LISTED", list of objects) at the beginning, and whenever what happened in between
+            cannot be told; else the kind of event and the object.
+
+        Raises:
+            ApiError, ConnectionFailed: as for `get`.
+        """
+        version: str | None = None
+        while not stopped.is_set():
+            if version is None:
+                listed = self.get(path, stopped, fieldSelector=selector)
+                version = str(listed["metadata"]["resourceVersion"])
+                yield "LISTED", listed.get("items") or []
+            query = {"watch": "true", "resourceVersion": version, "fieldSelector": selector}
+            try:
+                with self.lines(path, stopped, timeoutSeconds=_WATCH_SECONDS, **query) as lines:
+                    opened(lines)
+                    for line in lines:
+                        event = json.loads(line)
+                        if event["type"] == "ERROR":
+                            raise _watch_error(event["object"], path)
+                        version = str(event["object"]["metadata"]["resourceVersion"])
+                        yield event["type"], event["object"]
+            except ApiError as error:
+                if error.status == _GONE:
+                    version = None
+                elif not error.passing:
+                    raise
+            except (ConnectionFailed, ValueError):  # ValueError: cut off in the midst of a line
+                pass
+            stopped.wait(_REOPEN_SECONDS)
+
+    def websocket(self, path: str, query: list[tuple[str, str]], timeout: float) -> Any:
+        """Opens a WebSocket of Kubernetes' channel protocol.
+
+        Raises:
+            ApiError: if the API refuses it.
+            ConnectionFailed: if it cannot be reached.
+        """
+        import ssl
+
+        import websocket
+
+        configuration = self.cluster.configuration
+        url = re.sub("^http", "ws", self.address) + path + "?" + urlencode(query)
+        options: dict[str, Any] = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
+        if configuration.verify_ssl:
+            options = {"cert_reqs": ssl.CERT_REQUIRED}
+            if configuration.ssl_ca_cert:
+                options["ca_certs"] = configuration.ssl_ca_cert
+            if configuration.assert_hostname is not None:
+                options["check_hostname"] = configuration.assert_hostname
+        if configuration.cert_file:
+            options |= {"certfile": configuration.cert_file, "keyfile": configuration.key_file}
+        server_name = getattr(configuration, "tls_server_name", None)  # of newer clients only
+        if server_name:
+            options["server_hostname"] = server_name
+        # Other calls use no proxy but the configured one either.
+        proxy: dict[str, Any] = {"http_no_proxy": ["*"]}
+        if configuration.proxy:
+            parts = urlsplit(configuration.proxy)
+            proxy = {"http_proxy_host": parts.hostname, "http_proxy_port": parts.port}
+        try:
+            return websocket.create_connection(
+                url,
+                timeout=timeout,
+                sslopt=options,
+                subprotocols=[_PROTOCOL],
+                header=[f"{name}: {value}" for name, value in self._headers().items()],
+                **proxy,
+            )
+        except websocket.WebSocketBadStatusException as error:
+            resource, verb = _resource_of(path), "get"
+            body = getattr(error, "resp_body", None) or str(error).encode()
+            text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+            raise ApiError(int(error.status_code), text, verb, resource) from error
+        except (websocket.WebSocketException, OSError) as error:
+            raise ConnectionFailed(f"{type(error).__name__}: {error}") from error
+
+    def _headers(self) -> dict[str, str]:
+        headers = dict(self._client.default_headers)
+        self._client.update_params_for_auth(headers, [], ["BearerToken"])
+        headers.pop("Content-Type", None)
+        return headers
+
+    def _riding_out(self, call: Callable[[], Any], stopped: threading.Event) -> Any:
+        def pause(seconds: float) -> None:
+            if stopped.wait(seconds):
+                raise Interrupted
+
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(
+                lambda error: (
+                    isinstance(error, ConnectionFailed)
+                    or (isinstance(error, ApiError) and error.passing)
+                )
+            ),
+            wait=_wait,
+            stop=tenacity.stop_after_delay(_RIDE_OUT_SECONDS),
+            sleep=pause,
+            reraise=True,
+        )(call)
+
+    @contextlib.contextmanager
+    def _request(
+        self, method: str, path: str, body: Any, query: Mapping[str, Any], seconds: float
+    ) -> Iterator[Any]:
+        response = self._open(method, path, body, query, seconds)
+        try:
+            yield response
+        finally:
+            response.release_conn()
+
+    def _open(
+        self, method: str, path: str, body: Any, query: Mapping[str, Any], seconds: float
+    ) -> Any:
+        import urllib3
+
+        url = self.address + path + ("?" + urlencode(query) if query else "")
+        headers = {**self._headers(), "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            response = self._pool.request(
+                method,
+                url,
+                body=None if body is None else json.dumps(body).encode(),
+                headers=headers,
+                timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=seconds),
+                preload_content=False,
+                retries=False,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ConnectionFailed(_words(error)) from error
+        if response.status < 300:
+            return response
+        text = self._read(response).decode(errors="replace")
+        response.release_conn()
+        after = response.headers.get("Retry-After", "")
+        verb = {"POST": "create", "DELETE": "delete"}.get(method, "get")
+        if method == "GET" and query.keys() & {"fieldSelector", "labelSelector"}:
+            verb = "watch" if "watch" in query else "list"
+        raise ApiError(
+            response.status,
+            text,
+            verb,
+            _resource_of(path),
+            float(after) if after.isdigit() else None,
+        )
+
+    @staticmethod
+    def _read(response: Any) -> bytes:
+        import urllib3
+
+        try:
+            return bytes(response.read())
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ConnectionFailed(_words(error)) from error
+
+
+class Lines:
+    """An answer that comes bit by bit. May be interrupted by another thread."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+        self._interrupted = False
+
+    def chunks(self) -> Iterator[bytes]:
+        """What came, as it came.
+
+        Raises:
+            ConnectionFailed: if the connection breaks.
+        """
+        import urllib3
+
+        try:
+            yield from self._response.stream(amt=65536, decode_content=True)
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            if not self._interrupted:
+                raise ConnectionFailed(_words(error)) from error
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Line by line."""
+        rest = b""
+        for chunk in self.chunks():
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from (line for line in lines if line)
+        if rest and not self._interrupted:
+            raise ConnectionFailed("the answer was cut off")
+
+    def interrupt(self) -> None:
+        """Ends it, from any thread."""
+        self._interrupted = True
+        connection = getattr(self._response, "connection", None)
+        sock = getattr(connection, "sock", None)
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                # Not the TLS layer's own: that would take away what the other thread reads from.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Gives the connection up; what has not been read of it is in nobody's way."""
+        self._response.close()
+
+
+def _watch_error(status: Mapping[str, Any], path: str) -> ApiError:
+    return ApiError(int(status.get("code") or 500), json.dumps(status), "watch", _resource_of(path))
+
+
+def _resource_of(path: str) -> str:
+    """ "pods" or "pods/exec", of a path of the API."""
+    match = re.fullmatch(r"/api/v1/(?:namespaces/[^/]+/)?([a-z]+)(?:/[^/]+(?:/([a-z]+))?)?", path)
+    if match is None:
+        return path
+    return "/".join(part for part in match.groups() if part)
+
+
+_backoff = tenacity.wait_exponential_jitter(initial=0.2, max=10)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """As the API asks, else by a growing back-off."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, ApiError) and error.retry_after is not None:
+        return min(error.retry_after, 30.0)
+    return float(_backoff(state))
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

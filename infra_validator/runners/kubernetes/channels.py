@@ -1,0 +1,106 @@
+"""Kubernetes' channel protocol: several byte streams over one WebSocket."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+from types import TracebackType
+from typing import Any
+
+from infra_validator.runners.kubernetes.api import ConnectionFailed
+
+STDIN, STDOUT, STDERR, ERROR = range(4)
+
+
+class Channels:
+    """One WebSocket, used by one thread; any thread may interrupt it."""
+
+    def __init__(self, connection: Any) -> None:
+        """Takes over an open WebSocket."""
+        self._connection = connection
+
+    def __enter__(self) -> Channels:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def socket(self) -> Any:
+        """The connection's socket."""
+        return self._connection.sock
+
+    def send(self, channel: int, data: bytes) -> None:
+        """Sends on a channel; blocks while the other side takes nothing.
+
+        Raises:
+            ConnectionFailed: if the connection breaks, or takes nothing for too long.
+        """
+        import websocket
+
+        try:
+            self._connection.send_binary(bytes([channel]) + data)
+        except (websocket.WebSocketException, OSError) as error:
+            raise ConnectionFailed(f"{type(error).__name__}: {error}") from error
+
+    def readable(self) -> bool:
+        """Whether something has come already, be it only in the TLS layer."""
+        if self._pending():
+            return True
+        readable, _, _ = select.select([self.socket], [], [], 0)
+        return bool(readable)
+
+    def wait(self, other: Any = None, seconds: float | None = None) -> tuple[bool, bool]:
+        """Waits until something has come, here or at another socket.
+
+        Returns:
+            Whether something has come here, and whether at the other socket.
+        """
+        if self._pending():
+            seconds = 0  # select sees nothing of what TLS has read already
+        sockets = [self.socket] if other is None else [self.socket, other]
+        readable, _, _ = select.select(sockets, [], [], seconds)
+        return self.socket in readable or self._pending(), other in readable
+
+    def receive(self) -> tuple[int, bytes] | None:
+        """The next message, or None once the other side has closed.
+
+        Raises:
+            ConnectionFailed: if the connection breaks, or nothing comes for too long.
+        """
+        import websocket
+
+        try:
+            while True:
+                opcode, frame = self._connection.recv_data_frame(control_frame=True)
+                if opcode == websocket.ABNF.OPCODE_CLOSE:
+                    return None
+                if opcode in {websocket.ABNF.OPCODE_PING, websocket.ABNF.OPCODE_PONG}:
+                    continue
+                if frame.data:
+                    return frame.data[0], bytes(frame.data[1:])
+        except websocket.WebSocketConnectionClosedException:
+            return None
+        except (websocket.WebSocketException, OSError) as error:
+            raise ConnectionFailed(f"{type(error).__name__}: {error}") from error
+
+    def interrupt(self) -> None:
+        """Breaks the connection, from any thread."""
+        sock = self.socket
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Gives the connection up without a farewell that nobody would answer."""
+        self._connection.shutdown()
+
+    def _pending(self) -> bool:
+        pending = getattr(self.socket, "pending", None)
+        return bool(pending and pending())

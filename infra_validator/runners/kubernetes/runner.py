@@ -1,0 +1,488 @@
+"""One server in one Pod."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from infra_validator.faults import Fault, FaultError, Phase, fault
+from infra_validator.files import storage_fault
+from infra_validator.kubernetes_config import RECEIVER, SERVER
+from infra_validator.runners.base import Exit, ServerTask
+from infra_validator.runners.kubernetes import faults, owner
+from infra_validator.runners.kubernetes.api import (
+    ApiError,
+    ConnectionFailed,
+    Interrupted,
+)
+from infra_validator.runners.kubernetes.forward import Forwarder
+from infra_validator.runners.kubernetes.manifest import pod_manifest
+from infra_validator.runners.kubernetes.places import StreamedModel
+from infra_validator.runners.kubernetes.stream import Archive, send
+
+if TYPE_CHECKING:
+    from infra_validator.runners.kubernetes.delivery import Way
+    from infra_validator.runners.kubernetes.platform import KubernetesPlatform, Place
+
+_logger = logging.getLogger(__name__)
+
+_KEPT_OUTPUT_BYTES = 1024 * 1024
+_STOP_SECONDS = 10.0
+_KILLED_EXIT = 137
+
+# The end of the log and the end of the container are told apart, the later one within this time.
+_LAST_WORDS_SECONDS = 5.0
+_LOG_AGAIN_SECONDS = 0.2
+
+# A phase that took too long is told a little before the engine's own limit for it.
+_SOONER_SECONDS = 0.5
+
+
+def diagnose(error: ApiError, namespace: str, phase: Phase) -> Fault:
+    """The fault of what the API refused."""
+    return faults.diagnose_api_error(
+        error.status, error.body, error.verb, error.resource, namespace, phase
+    )
+
+
+class _Interruptible(Protocol):
+    def interrupt(self) -> None:
+        """Ends it, from any thread."""
+
+
+class KubernetesRunner:
+    """One Pod. A thread of its own brings it up and follows it; others read its log and events."""
+
+    def __init__(self, platform: KubernetesPlatform, task: ServerTask) -> None:
+        self._platform = platform
+        self._settings = platform.settings
+        self._task = task
+        # Named before it is created, so that it can be removed in any ending.
+        self._name = f"infra-validator-{uuid.uuid4().hex[:12]}"
+        self._phase = Phase.START
+        self._phase_since = time.monotonic()
+        self._endpoint: str | None = None
+        self._exit: Exit | None = None
+        self._fault: Fault | None = None
+        self._waits: str | None = None  # what for, as the log was last told
+        self._identity: dict[str, Any] = {"server": task.binary.name, "pod": self._name}
+        self._pod: Mapping[str, Any] = {}
+        self._events: dict[str, Mapping[str, Any]] | None = {}  # None where they may not be read
+        self._state = threading.Lock()
+        self._output: collections.deque[bytes] = collections.deque()
+        self._output_lock = threading.Lock()
+        self._log_ended = threading.Event()
+        self._server_ended = threading.Event()
+        self._creating = threading.Lock()
+        self._stopped = threading.Event()
+        self._asked_for = False
+        self._removed = False
+        self._sending = False
+        self._reading = False
+        self._open: set[_Interruptible] = set()
+        self._forwarder: Forwarder | None = None
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Lets the thread begin."""
+        self._enter(Phase.START)
+        self._spawn("pod", self._bring_up)
+
+    def phase(self) -> Phase:
+        """SCHEDULE, IMAGE, STAGE while the model is sent, START in between, then LOAD."""
+        return self._phase
+
+    def endpoint(self) -> str | None:
+        """The Pod's address, or where its port was brought to on this machine."""
+        return self._endpoint
+
+    def poll(self) -> Exit | None:
+        """None until the server's container has ended, or its Pod is gone."""
+        return self._exit
+
+    def diagnose(self) -> Fault | None:
+        """What the cluster says is wrong, at last that it took too long."""
+        if self._fault is None and self._exit is None and self._phase != Phase.LOAD:
+            limit = self._platform.phase_limits.get(self._phase, float("inf"))
+            if time.monotonic() - self._phase_since >= limit - _SOONER_SECONDS:
+                with self._state:
+                    self._fault = faults.diagnose_waiting(
+                        self._pod, self._told(), self._phase, limit
+                    )
+        return self._fault
+
+    def progress(self) -> str | None:
+        """What the Pod waits for, in the cluster's words."""
+        return self._waits if self._phase != Phase.LOAD else None
+
+    def logs(self) -> str:
+        """Standard output and error of the server's container; the last MiB of it."""
+        with self._output_lock:
+            return b"".join(self._output).decode(errors="replace")
+
+    def identity(self) -> Mapping[str, Any]:
+        """Image, versions, cluster, node, and how the model got in.
+
+        Asks the cluster whether the server still runs: of its end the watch may
+        tell late, and its address may be another's by then.
+        """
+        if self._exit is None and self._phase == Phase.LOAD and not self._stopped.is_set():
+            self._look_again()
+        versions = self._task.binary.read_version(self.logs())
+        return {**self._identity, **_facts(self._pod), "versions": versions}
+
+    def stop(self) -> None:
+        """Deletes the Pod without grace: the server's entry point passes no signal on."""
+        with self._creating:
+            self._stopped.set()
+        self._server_ended.set()
+        if self._removed or not self._threads:
+            return
+        self._interrupt_all()
+        if self._forwarder is not None:
+            self._forwarder.close()
+        if self._asked_for:
+            self._remove()
+        limit = time.monotonic() + _STOP_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, limit - time.monotonic()))
+        if self._exit is None and self._asked_for:
+            self._exit = Exit(_KILLED_EXIT, "removed")
+
+    def _look_again(self) -> None:
+        place = self._platform.place()
+        try:
+            pod = place.api.get(self._path(place), self._stopped)
+        except ApiError as error:
+            self._exit = Exit(_KILLED_EXIT, f"its Pod cannot be found any more: {error.status}")
+        except (ConnectionFailed, Interrupted) as error:
+            self._exit = Exit(_KILLED_EXIT, f"the cluster cannot be asked any more: {error}")
+        else:
+            self._exit = faults.exit_of(pod)
+
+    def _path(self, place: Place, *rest: str) -> str:
+        return "/".join([f"/api/v1/namespaces/{place.namespace}/pods/{self._name}", *rest])
+
+    def _remove(self) -> None:
+        place = self._platform.place()
+        try:
+            place.api.delete(self._path(place))
+            self._removed = True
+        except (ApiError, ConnectionFailed) as error:
+            _logger.warning(
+                "The Pod %s in %s cannot be deleted: %s", self._name, place.namespace, error
+            )
+
+    # What follows runs in the threads.
+
+    def _spawn(self, kind: str, target: Callable[[], None]) -> None:
+        thread = threading.Thread(
+            target=self._guarded, args=(target,), name=f"{self._name}-{kind}", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _guarded(self, target: Callable[[], None]) -> None:
+        try:
+            target()
+        except Interrupted:
+            pass
+        except FaultError as error:
+            self._fail(error.fault)
+        except ApiError as error:
+            self._fail(diagnose(error, self._platform.place().namespace, self._phase))
+        except ConnectionFailed as error:
+            address = self._platform.place().api.address
+            self._fail(
+                faults.diagnose_unreachable(address, str(error), self._phase, was_reached=True)
+            )
+        except OSError as error:
+            summary = f"The model cannot be read: {self._task.model.uri}"
+            self._fail(storage_fault(summary, self._phase, error).fault)
+        except Exception as error:
+            # It would end with this thread, and the attempt would wait for nothing.
+            _logger.exception("A defect in the Kubernetes platform")
+            words = f"The platform itself failed: {type(error).__name__}: {error}"
+            self._fail(fault("internal_error", self._phase, words))
+        finally:
+            self._task.wake()
+
+    def _fail(self, found: Fault, ended: Exit | None = None) -> None:
+        """The first fault stays: those after it are mostly its consequences."""
+        if self._stopped.is_set():
+            return
+        if self._fault is None:
+            self._fault = found
+        if self._phase == Phase.LOAD and self._exit is None:
+            self._exit = ended or Exit(_KILLED_EXIT, found.summary)
+        self._task.wake()
+
+    def _enter(self, phase: Phase) -> None:
+        if phase != self._phase:
+            self._phase = phase
+            self._phase_since = time.monotonic()
+            self._task.wake()
+
+    def _opened(self, connection: _Interruptible) -> None:
+        self._open.add(connection)
+        if self._stopped.is_set():
+            connection.interrupt()
+
+    def _interrupt_all(self) -> None:
+        for connection in tuple(self._open):
+            connection.interrupt()
+
+    @contextlib.contextmanager
+    def _allowed_to_create(self) -> Iterator[None]:
+        with self._creating:  # so that stop() deletes what is created, or nothing is
+            if self._stopped.is_set():
+                raise Interrupted
+            self._asked_for = True
+            yield
+
+    def _bring_up(self) -> None:
+        place = self._platform.place()
+        way = self._platform.way(self._task.model)
+        settings = self._settings
+        step = place.step.pod if place.step is not None else None
+        beside_step = step is not None and step.namespace == place.namespace
+        account = settings.service_account_name or (
+            step.service_account if step is not None and beside_step else None
+        )
+        lifetime = settings.schedule_timeout_seconds + settings.deadline_seconds
+        self._identity |= {
+            "namespace": place.namespace,
+            "model_delivery": way.name,
+            "reached_by": "port-forward" if place.forward else "Pod IP",
+            "cluster": place.version,
+        }
+        manifest = pod_manifest(
+            settings,
+            self._task.binary,
+            name=self._name,
+            namespace=place.namespace,
+            model=way.place,
+            user=way.user,
+            labels=owner.LABELS,
+            annotations=owner.annotate(step if beside_step else None, lifetime),
+            owner=step if beside_step else None,
+            service_account=account,
+            node=way.node,
+        )
+        created = place.api.create(
+            f"/api/v1/namespaces/{place.namespace}/pods",
+            manifest,
+            self._stopped,
+            self._allowed_to_create,
+        )
+        self._take_pod(created)
+        self._spawn("events", self._follow_events)
+        selector = f"metadata.name={self._name}"
+        for kind, found in place.api.watch(
+            f"/api/v1/namespaces/{place.namespace}/pods", selector, self._stopped, self._opened
+        ):
+            if self._stopped.is_set():
+                return
+            if kind == "DELETED" or (kind == "LISTED" and not found):
+                self._server_ended.set()
+                with self._state:
+                    told = self._told()
+                self._fail(faults.diagnose_deleted(self._pod, self._phase, told))
+                return
+            self._take_pod(found[0] if kind == "LISTED" else found)
+            if self._exit is not None or self._fault is not None:
+                return
+
+    def _follow_events(self) -> None:
+        """Events are evidence that is welcome, and may be kept from us."""
+        place = self._platform.place()
+        try:
+            for kind, found in place.api.watch(
+                f"/api/v1/namespaces/{place.namespace}/events",
+                f"involvedObject.name={self._name}",
+                self._stopped,
+                self._opened,
+            ):
+                if self._stopped.is_set() or self._server_ended.is_set():
+                    return
+                with self._state:
+                    known = self._events or {}
+                    for event in found if kind == "LISTED" else [found]:
+                        known[event["metadata"]["uid"]] = event
+                    self._events = known
+                    self._judge()
+        except ApiError as error:
+            if error.status not in {401, 403}:
+                raise
+            _logger.info("The Pod's events may not be read: %s", error)
+            with self._state:
+                self._events = None
+                self._judge()
+
+    def _take_pod(self, pod: Mapping[str, Any]) -> None:
+        with self._state:
+            self._pod = pod
+            self._judge()
+        place, way = self._platform.place(), self._platform.way(self._task.model)
+        if not self._sending and _runs(pod, "initContainerStatuses", RECEIVER):
+            self._sending = True
+            self._spawn("send", lambda: self._send(place, way))
+        if self._phase != Phase.LOAD:
+            return
+        if not self._reading:
+            self._reading = True
+            self._spawn("log", self._follow_log)
+        if self._endpoint is None and self._forwarder is None:
+            self._reach(place, pod)
+        ended = faults.exit_of(pod)
+        if ended is not None:
+            self._server_ended.set()
+            self._log_ended.wait(_LAST_WORDS_SECONDS)
+            with self._state:
+                found = faults.diagnose_pod(pod, self._told())
+            if found is not None and self._fault is None:
+                self._fault = found
+            self._exit = ended
+            self._task.wake()
+
+    def _judge(self) -> None:
+        """Looks at all that is known; `_state` is held."""
+        events = self._told()
+        if self._phase != Phase.LOAD:  # of an evicted Pod's containers the API tells no more
+            self._enter(faults.phase_of(self._pod, events))
+            waits = faults.waiting_reason(self._pod, events)
+            if waits is not None and waits != self._waits:
+                _logger.info("The Pod %s waits: %s", self._name, waits)
+            self._waits = waits
+        if faults.exit_of(self._pod) is not None:
+            return  # the log's end comes first
+        found = faults.diagnose_pod(self._pod, events)
+        if found is not None:
+            self._fail(found)
+
+    def _told(self) -> list[Mapping[str, Any]] | None:
+        """The events; `_state` is held."""
+        return None if self._events is None else list(self._events.values())
+
+    def _send(self, place: Place, way: Way) -> None:
+        folders = {}
+        if isinstance(way.place, StreamedModel):
+            layout = self._task.binary.model_layout()
+            folders[f"model/{layout}"] = self._task.model.local_path()
+        files = {
+            f"config/{flag}": content for flag, content in self._task.binary.config_files.items()
+        }
+        archive = Archive(folders, files)
+        self._identity["sent_bytes"] = archive.length
+        send(
+            place.api,
+            self._path(place),
+            archive,
+            self._stopped,
+            self._opened,
+            lambda: _has_ended_well(self._pod, "initContainerStatuses", RECEIVER),
+        )
+
+    def _reach(self, place: Place, pod: Mapping[str, Any]) -> None:
+        port = self._task.binary.container_port
+        if not place.forward:
+            address = (pod.get("status") or {}).get("podIP")
+            if address:
+                self._endpoint = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+                self._task.wake()
+            return
+        with self._creating:
+            if self._stopped.is_set():
+                return
+            self._forwarder = Forwarder(
+                place.api, self._path(place), port, self._forwarded, self._not_forwarded
+            )
+
+    def _forwarded(self) -> None:
+        if self._forwarder is not None:
+            self._endpoint = self._forwarder.endpoint
+        self._task.wake()
+
+    def _not_forwarded(self, error: ApiError) -> None:
+        if error.status == 404:
+            return  # the Pod is gone, of which the watch tells
+        self._fail(diagnose(error, self._platform.place().namespace, self._phase))
+
+    def _follow_log(self) -> None:
+        """Reads the log to its end; from its beginning again wherever it broke off."""
+        place = self._platform.place()
+        query = {"container": SERVER, "follow": "true"}
+        try:
+            while not self._stopped.is_set():
+                ended = self._server_ended.is_set()
+                whole = False
+                try:
+                    with place.api.lines(self._path(place, "log"), self._stopped, **query) as lines:
+                        self._opened(lines)
+                        self._keep(lines.chunks())
+                        whole = True
+                except ConnectionFailed as error:
+                    _logger.debug("The log broke off: %s", error)
+                except ApiError as error:
+                    # It may be asked for before the kubelet knows of the container, or after.
+                    if error.status not in {400, 404} and not error.passing:
+                        raise
+                    whole = ended
+                if self._stopped.is_set() or (
+                    whole and (ended or self._server_ended.wait(_LAST_WORDS_SECONDS))
+                ):
+                    return
+                self._stopped.wait(_LOG_AGAIN_SECONDS)
+        finally:
+            self._log_ended.set()
+
+    def _keep(self, chunks: Iterator[bytes]) -> None:
+        kept = 0
+        for number, chunk in enumerate(chunks):
+            if self._stopped.is_set():
+                return  # the kubelet puts its own words in where a container is taken away
+            with self._output_lock:
+                if number == 0:
+                    self._output.clear()
+                self._output.append(chunk)
+                kept += len(chunk)
+                while kept - len(self._output[0]) > _KEPT_OUTPUT_BYTES:
+                    kept -= len(self._output.popleft())
+            self._task.wake()
+
+
+def _runs(pod: Mapping[str, Any], kind: str, name: str) -> bool:
+    return any(
+        container.get("name") == name and "running" in (container.get("state") or {})
+        for container in (pod.get("status") or {}).get(kind) or []
+    )
+
+
+def _has_ended_well(pod: Mapping[str, Any], kind: str, name: str) -> bool:
+    return any(
+        container.get("name") == name
+        and ((container.get("state") or {}).get("terminated") or {}).get("exitCode") == 0
+        for container in (pod.get("status") or {}).get(kind) or []
+    )
+
+
+def _facts(pod: Mapping[str, Any]) -> dict[str, Any]:
+    """What the report says of a Pod."""
+    status = pod.get("status") or {}
+    found = {
+        "node": (pod.get("spec") or {}).get("nodeName"),
+        "pod_ip": status.get("podIP"),
+    }
+    for container in status.get("containerStatuses") or []:
+        # "docker-pullable://name@sha256:...", and other forms of other container runtimes.
+        image = str(container.get("imageID") or "").rpartition("://")[2]
+        if container.get("name") == SERVER and image:
+            found["image_id"] = image.rpartition("@")[2]
+            found["image_digests"] = [image] if "@" in image else []
+    return {key: value for key, value in found.items() if value is not None}

@@ -1,0 +1,290 @@
+"""The way to the API server: what is ridden out, and what is not."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from infra_validator import kubernetes_config
+from infra_validator.faults import Blame, FaultError
+from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.runners.kubernetes import api as kubernetes_api
+from infra_validator.runners.kubernetes.api import (
+    Api,
+    ApiError,
+    Cluster,
+    ConnectionFailed,
+    Interrupted,
+)
+from infra_validator.runners.kubernetes.platform import KubernetesPlatform
+
+Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Gives the answers in turn."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers: list[Answer] = []
+        self.requests: list[str] = []
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def answer(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self.rfile.read(length)
+        self.server.requests.append(f"{self.command} {self.path}")
+        self.server.answers.pop(0)(self)
+
+    do_GET = do_POST = do_DELETE = answer  # noqa: N815
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield running
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+@pytest.fixture
+def api(server: Server) -> Api:
+    from kubernetes.client import Configuration
+
+    configuration = Configuration()
+    configuration.host = f"http://127.0.0.1:{server.server_port}"
+    return Api(Cluster(configuration, "n", in_cluster=False))
+
+
+def say(status: int, body: Any, **headers: str) -> Answer:
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        content = json.dumps(body).encode()
+        request.send_response(status)
+        for name, value in headers.items():
+            request.send_header(name.replace("_", "-"), value)
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content)
+
+    return answer
+
+
+def hang_up(request: http.server.BaseHTTPRequestHandler) -> None:
+    request.connection.close()
+    request.close_connection = True
+
+
+def events(*found: Any, cut: bool = False) -> Answer:
+    """A watch that gives these, and ends; or breaks in the midst of a line."""
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        for event in found:
+            line = json.dumps(event).encode() + b"\n"
+            request.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+        if cut:
+            request.wfile.write(b'5\r\n{"typ\r\n')
+            request.close_connection = True
+        else:
+            request.wfile.write(b"0\r\n\r\n")
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_what_may_pass_is_ridden_out(server: Server, api: Api, status: int) -> None:
+    server.answers = [say(status, "no"), hang_up, say(200, {"a": 1})]
+    assert api.get("/version") == {"a": 1}
+    assert server.answers == []
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+def test_what_will_not_pass_is_told_at_once(server: Server, api: Api, status: int) -> None:
+    server.answers = [say(status, {"message": "no"})]
+    with pytest.raises(ApiError) as caught:
+        api.get("/api/v1/namespaces/n/pods/p/exec")
+    assert (caught.value.status, caught.value.verb, caught.value.resource) == (
+        status,
+        "get",
+        "pods/exec",
+    )
+    assert json.loads(caught.value.body) == {"message": "no"}
+
+
+@pytest.mark.parametrize(
+    ("query", "verb"),
+    [
+        ({}, "get"),
+        ({"fieldSelector": "a=b"}, "list"),
+        ({"labelSelector": "a=b"}, "list"),
+        ({"fieldSelector": "a=b", "watch": "true"}, "watch"),
+    ],
+)
+def test_the_verb_is_rbacs(server: Server, api: Api, query: dict[str, str], verb: str) -> None:
+    server.answers = [say(403, "no")]
+    with pytest.raises(ApiError) as caught:
+        api.call("GET", "/api/v1/namespaces/n/pods", **query)
+    assert (caught.value.verb, caught.value.resource) == (verb, "pods")
+
+
+def test_it_waits_as_long_as_it_is_asked_to(server: Server, api: Api) -> None:
+    server.answers = [say(429, "no", Retry_After="1"), say(200, {})]
+    began = time.monotonic()
+    api.get("/version")
+    assert 1 <= time.monotonic() - began < 5
+
+
+def test_it_does_not_ride_for_ever(
+    server: Server, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes_api, "_RIDE_OUT_SECONDS", 0.3)
+    server.answers = [say(503, "no")] * 20
+    with pytest.raises(ApiError):
+        api.get("/version")
+    server.server_close()
+    server.answers = [hang_up] * 20
+    with pytest.raises(ConnectionFailed):
+        api.get("/version")
+
+
+def test_riding_can_be_ended(server: Server, api: Api) -> None:
+    server.answers = [say(429, "no", Retry_After="30")]
+    stopped = threading.Event()
+    threading.Timer(0.2, stopped.set).start()
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        api.get("/version", stopped)
+    assert time.monotonic() - began < 5
+
+
+def test_what_is_gone_already_is_deleted(server: Server, api: Api) -> None:
+    server.answers = [say(200, {}), say(404, {}), say(503, "no"), say(404, {})]
+    path = "/api/v1/namespaces/n/pods/p"
+    assert [api.delete(path), api.delete(path), api.delete(path)] == [True, False, False]
+
+
+def test_a_creation_that_was_heard_unanswered_is_found(server: Server, api: Api) -> None:
+    server.answers = [hang_up, say(409, {"reason": "AlreadyExists"}), say(200, {"kind": "Pod"})]
+    made = api.create(
+        "/api/v1/namespaces/n/pods",
+        {"metadata": {"name": "p"}},
+        threading.Event(),
+        contextlib.nullcontext,
+    )
+    assert made == {"kind": "Pod"}
+    assert server.requests[-1] == "GET /api/v1/namespaces/n/pods/p"
+
+
+def test_a_name_that_somebody_else_took_is_refused(server: Server, api: Api) -> None:
+    server.answers = [say(409, {"reason": "AlreadyExists"})]
+    with pytest.raises(ApiError):
+        api.create("/p", {"metadata": {"name": "p"}}, threading.Event(), contextlib.nullcontext)
+
+
+def pod(version: int) -> dict[str, Any]:
+    return {"metadata": {"name": "p", "resourceVersion": str(version)}}
+
+
+def listed(version: int) -> Answer:
+    return say(200, {"metadata": {"resourceVersion": str(version)}, "items": [pod(version)]})
+
+
+def test_a_watch_goes_on_where_it_broke_off_and_lists_again_what_expired(
+    server: Server, api: Api
+) -> None:
+    expired = {"type": "ERROR", "object": {"code": 410, "reason": "Expired"}}
+    server.answers = [
+        listed(1),
+        events({"type": "MODIFIED", "object": pod(2)}, cut=True),
+        events({"type": "MODIFIED", "object": pod(3)}),
+        say(410, {"code": 410}),
+        listed(5),
+        events(expired),
+        listed(7),
+        say(500, "no"),
+        events({"type": "DELETED", "object": pod(8)}),
+    ]
+    stopped = threading.Event()
+    seen = []
+    for kind, found in api.watch("/pods", "metadata.name=p", stopped, lambda lines: None):
+        one = found[0] if kind == "LISTED" else found
+        seen.append((kind, one["metadata"]["resourceVersion"]))
+        if kind == "DELETED":
+            stopped.set()
+    assert seen == [
+        ("LISTED", "1"),
+        ("MODIFIED", "2"),
+        ("MODIFIED", "3"),
+        ("LISTED", "5"),
+        ("LISTED", "7"),
+        ("DELETED", "8"),
+    ]
+    versions = [
+        line.partition("resourceVersion=")[2].partition("&")[0]
+        for line in server.requests
+        if "watch=true" in line
+    ]
+    assert versions == ["1", "2", "3", "5", "7", "7"]
+
+
+def test_a_watch_that_is_refused_ends(server: Server, api: Api) -> None:
+    server.answers = [listed(1), say(403, "no")]
+    with pytest.raises(ApiError):
+        list(api.watch("/pods", "a=b", threading.Event(), lambda lines: None))
+
+
+def test_a_watch_can_be_interrupted_by_another_thread(server: Server, api: Api) -> None:
+    released = threading.Event()
+
+    def silent(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        released.wait(30)
+
+    server.answers = [listed(1), silent]
+    stopped = threading.Event()
+
+    def opened(lines: kubernetes_api.Lines) -> None:
+        def end() -> None:
+            stopped.set()
+            lines.interrupt()
+
+        threading.Timer(0.2, end).start()
+
+    began = time.monotonic()
+    assert [kind for kind, _ in api.watch("/pods", "a=b", stopped, opened)] == ["LISTED"]
+    assert time.monotonic() - began < 10
+    released.set()
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    platform = KubernetesPlatform(kubernetes_config.parse(pb.KubernetesConfig(), 30))
+    with pytest.raises(FaultError) as caught:
+        platform.place()
+    found = caught.value.fault
+    assert (found.category, found.blame) == ("configuration_invalid", Blame.CONFIGURATION)
+    assert "the package kubernetes" in found.summary
