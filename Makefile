@@ -1,10 +1,13 @@
 # make env        the locked environment in .venv
 # make test       all tests, and the checks that need no server
 # make test-unit  the quick tests
+# make test-1.15  what concerns TFX 1.15, the last one with Kubeflow Pipelines v1, in .venv-1.15
+# make test-1.21  the tests on TFX 1.21 and Python 3.13, in a container
 # make demo       the example pipeline; BROKEN=1 for a model that cannot be served,
 #                 PLATFORM=local_docker for a container, PLATFORM=kubernetes for a Pod of
 #                 the cluster that KUBECONFIG names, both of the image SERVING_IMAGE
 # make image      the embedded model server as a container image
+# make image-component  the image of a step on Kubeflow
 # make lint       ruff and mypy
 # make proto      generated code from protos/
 # make lock       requirements/*.txt from requirements/*.in
@@ -15,11 +18,15 @@ BIN := $(VENV)/bin
 PROTO := infra_validator/proto/infra_validator
 PLATFORM ?= local_process
 IMAGE ?= infra-validator/model-server:dev
+COMPONENT_IMAGE ?= infra-validator/component:dev
+TESTS_IMAGE ?= infra-validator/tests:tfx-1.21
+VENV_1_15 := .venv-1.15
 
 # Bytecode makes every start several times quicker, so it is always written here.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: env test test-unit lint demo image bench proto proto-check lock clean
+.PHONY: env env-1.15 test test-unit test-1.15 test-1.21 lint demo image image-component image-tests \
+  bench proto proto-check lock clean
 
 env: $(VENV)/.installed
 
@@ -36,6 +43,27 @@ test: env lint proto-check
 test-unit: env
 	$(BIN)/python -m pytest tests/unit
 
+env-1.15: $(VENV_1_15)/.installed
+
+$(VENV_1_15)/.installed: requirements/tfx-1.15.txt pyproject.toml | env
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV_1_15)
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(VENV_1_15)/bin/python requirements/tfx-1.15.txt
+	$(BIN)/uv pip install --quiet --python $(VENV_1_15)/bin/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+test-1.15: env-1.15
+	$(VENV_1_15)/bin/python -m pytest tests/unit tests/component tests/kubeflow
+
+# The engine's socket and /tmp are shared, since what TFX's component mounts into a model server
+# must be found by the engine under the same path.
+RUN_1_21 = docker run --rm --network host --ipc host -v /var/run/docker.sock:/var/run/docker.sock -v /tmp:/tmp \
+  -e REQUIRE_DOCKER $(TESTS_IMAGE)
+
+test-1.21: image-tests
+	$(RUN_1_21) python -m pytest $(TESTS_1_21)
+	$(RUN_1_21) python examples/penguin/run.py --output /root/demo-output
+	$(RUN_1_21) python examples/penguin/run.py --output /root/demo-output --broken
+
 lint: env
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -46,6 +74,12 @@ demo: env
 
 image:
 	docker build --quiet --network host -f docker/model-server/Dockerfile -t $(IMAGE) .
+
+image-component:
+	docker build --quiet --network host -f docker/component/Dockerfile --target component -t $(COMPONENT_IMAGE) .
+
+image-tests:
+	docker build --quiet --network host -f docker/component/Dockerfile --target tests -t $(TESTS_IMAGE) .
 
 bench: env
 	$(BIN)/python benchmarks/overhead.py
@@ -79,5 +113,8 @@ lock: env
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.10 requirements/sdk.in -o requirements/sdk.txt
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --python-version 3.13 --python-platform x86_64-manylinux_2_40 requirements/model-server.in -o requirements/model-server.txt
 
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --python-version 3.10 --python-platform x86_64-manylinux_2_28 requirements/tfx-1.15.in -o requirements/tfx-1.15.txt
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --python-version 3.13 --python-platform x86_64-manylinux_2_40 -c requirements/dev.txt requirements/component.in -o requirements/component.txt
+
 clean:
-	rm -rf $(VENV) build dist demo-output
+	rm -rf $(VENV) $(VENV_1_15) build dist demo-output
