@@ -51,7 +51,8 @@ def example(field: FieldDescriptor, depth: int) -> Any:
     """A value other than the default."""
     if field.message_type:
         if field.message_type.full_name == "google.protobuf.Struct":
-            return json_format.ParseDict({"a": [1, "b", None]}, field.message_type._concrete_class())
+            struct = field.message_type._concrete_class()
+            return json_format.ParseDict({"a": [1, "b", None]}, struct)
         return filled(field.message_type._concrete_class, depth + 1)
     if field.enum_type:
         return field.enum_type.values[-1].number

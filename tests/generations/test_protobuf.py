@@ -1,4 +1,4 @@
-"""The generated code on every protobuf that a generation of TFX brings, each in a fresh environment."""
+"""The generated code on every protobuf that a generation of TFX brings, each in an environment."""
 
 from __future__ import annotations
 
