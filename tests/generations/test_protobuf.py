@@ -40,7 +40,7 @@ def run(python: str, *arguments: Path, implementation: str | None = None) -> dic
     if implementation:
         variables["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"] = implementation
     done = subprocess.run(
-        [python, "-W", "error", str(SCRIPT), *map(str, arguments)],
+        [python, "-W", "error::UserWarning", str(SCRIPT), *map(str, arguments)],
         capture_output=True,
         text=True,
         env=variables,
