@@ -153,13 +153,24 @@ def docker_client() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def model_server_image(docker_client: Any) -> str:
     """The image of docker/model-server, as `make image` builds it."""
+    name = os.environ.get("MODEL_SERVER_IMAGE", "infra-validator/model-server:dev")
+    return _built(docker_client, name, "make image")
+
+
+@pytest.fixture(scope="session")
+def component_image(docker_client: Any) -> str:
+    """The image of docker/component, as `make image-component` builds it."""
+    name = os.environ.get("COMPONENT_IMAGE", "infra-validator/component:dev")
+    return _built(docker_client, name, "make image-component")
+
+
+def _built(client: Any, name: str, command: str) -> str:
     import docker
 
-    name = os.environ.get("MODEL_SERVER_IMAGE", "infra-validator/model-server:dev")
     try:
-        docker_client.images.get(name)
+        client.images.get(name)
     except docker.errors.ImageNotFound:
-        _required("REQUIRE_DOCKER", f"the image {name} is not built; run `make image`")
+        _required("REQUIRE_DOCKER", f"the image {name} is not built; run `{command}`")
     return name
 
 
