@@ -77,7 +77,7 @@ class Executor(base_executor.BaseExecutor):
             Cancelled: on SIGTERM; everything is released then.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        model = artifact_utils.get_single_instance(input_dict[MODEL_KEY])
+        model = _single(input_dict, MODEL_KEY)
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING_KEY])
         examples = input_dict.get(EXAMPLES_KEY) or []
 
@@ -156,6 +156,18 @@ def _fails_execution(found: Fault, fail_when_undetermined: bool) -> bool:
     if found.blame == Blame.INFRASTRUCTURE:
         return fail_when_undetermined
     return found.blame in {Blame.DATA, Blame.CONFIGURATION}
+
+
+def _single(input_dict: dict[str, list[types.Artifact]], key: str) -> types.Artifact:
+    """The one artifact of an input; several models are several validations."""
+    artifacts = input_dict[key]
+    if len(artifacts) != 1:
+        found = ", ".join(artifact.uri for artifact in artifacts) or "none"
+        raise ValidationFailedError(
+            f"The input '{key}' must hold exactly one artifact, but holds {len(artifacts)}: "
+            f"{found}. Choose one with a Resolver, or validate each in a tfx.dsl.ForEach."
+        )
+    return artifacts[0]
 
 
 def _spec(exec_properties: dict[str, Any], key: str, message_type: type[Spec]) -> Spec | None:

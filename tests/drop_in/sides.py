@@ -63,16 +63,29 @@ class Left:
         """The files whose bytes must be the same on both sides."""
         return {path: content for path, content in self.files.items() if path != WARM_UP}
 
-    def warm_up(self, folder: Path) -> list[Any]:
-        """The requests in the stamped model."""
+    def warm_up(self, folder: Path) -> list[tuple[str, bytes]]:
+        """The requests in the stamped model: each without its record, and its record."""
         if WARM_UP not in self.files:
             return []
         path = folder / "warm-up"
         path.write_bytes(self.files[WARM_UP])
         with path.open("rb") as file:
-            return [
-                prediction_log_pb2.PredictionLog.FromString(bytes(r)) for r in read_records(file)
-            ]
+            return [_taken_apart(bytes(record)) for record in read_records(file)]
+
+
+def _taken_apart(logged: bytes) -> tuple[str, bytes]:
+    log = prediction_log_pb2.PredictionLog.FromString(logged)
+    kind = log.WhichOneof("log_type")
+    request = getattr(log, kind).request
+    if kind == "predict_log":
+        [tensor] = request.inputs.values()
+        [record] = tensor.string_val
+        tensor.string_val[0] = b""
+    else:
+        [example] = request.input.example_list.examples
+        record = example.SerializeToString()
+        example.Clear()
+    return str(log), record
 
 
 def execute(
