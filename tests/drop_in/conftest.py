@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-REPOSITORY = "infra-validator-drop-in"
+# Of this process alone, so that several can run these tests side by side.
+REPOSITORY = f"infra-validator-drop-in-{os.getpid()}"
 
 
 @pytest.fixture(scope="session")

@@ -25,3 +25,13 @@ def BringExamples(examples: OutputArtifact[Examples], split: Parameter[str]) -> 
 def BringText(text: OutputArtifact[String], value: Parameter[str]) -> None:  # noqa: N802
     """A String artifact."""
     text.write(value)
+
+
+@component
+def BringSpan(  # noqa: N802
+    examples: OutputArtifact[Examples], split: Parameter[str], span: Parameter[int]
+) -> None:
+    """An Examples artifact of a span, as ExampleGen marks it."""
+    shutil.copytree(split, f"{examples.uri}/Split-train")
+    examples.split_names = json.dumps(["train"])
+    examples.set_int_custom_property("span", span)

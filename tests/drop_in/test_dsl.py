@@ -1,0 +1,198 @@
+"""What TFX's language lets one do with its component: it compiles the same with ours, and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from tfx import v1 as tfx
+from tfx.dsl.compiler import compiler
+from tfx.dsl.control_flow import for_each
+from tfx.dsl.input_resolution.strategies.span_range_strategy import SpanRangeStrategy
+from tfx.orchestration import pipeline as pipelines
+from tfx.proto import range_config_pb2
+from tfx.types import standard_artifacts
+
+import infra_validator as iv
+from tests.drop_in.test_compiled import EXECUTOR, TYPE, differences
+from tests.pipelines.components import BringExamples, BringModel, BringSpan, BringText
+from tests.pipelines.test_pipelines import Pipeline
+
+pytestmark = pytest.mark.usefixtures("leaves_nothing")
+
+Component = Callable[..., Any]
+
+# A spec that both know, for what is only compiled; and one that runs here.
+COMPILED = {
+    "serving_spec": {"tensorflow_serving": {"tags": ["1"]}, "local_docker": {}},
+}
+SERVING = {"tensorflow_serving": {}, "local_process": {}}
+RUN = {"serving_spec": SERVING}
+
+
+def condition(component: Component, specs: Any, model: str = "/model") -> list[Any]:
+    """One validation whose condition holds, and one whose does not."""
+    brought, text = BringModel(saved_model=model), BringText(value="yes")
+    nodes = [brought, text]
+    for answer in ("yes", "no"):
+        with tfx.dsl.Cond(text.outputs["text"].future()[0].value == answer):
+            node = component(model=brought.outputs["model"], **specs)
+            nodes.append(node.with_id(f"InfraValidator-{answer}"))
+    return nodes
+
+
+def depending(component: Component, specs: Any, model: str = "/model") -> list[Any]:
+    """What follows depends on the verdict."""
+    brought = BringModel(saved_model=model)
+    node = component(model=brought.outputs["model"], **specs)
+    blessed = node.outputs["blessing"].future()[0].custom_property("blessed") == 1
+    with tfx.dsl.Cond(blessed):
+        told = BringText(value="blessed")
+    return [brought, node, told]
+
+
+def loop(component: Component, specs: Any, model: str = "/model") -> list[Any]:
+    """A validation of each model in a channel."""
+    brought = BringModel(saved_model=model)
+    with for_each.ForEach(brought.outputs["model"]) as each:
+        node = component(model=each, **specs)
+    return [brought, node]
+
+
+def nested(component: Component, specs: Any, model: str = "/model") -> list[Any]:
+    """A pipeline in a pipeline, which hands the blessing out."""
+    brought = BringModel(saved_model=model)
+    inputs = pipelines.PipelineInputs({"model": brought.outputs["model"]})
+    node = component(model=inputs.inputs["model"], **specs)
+    inner = pipelines.Pipeline(
+        pipeline_name="inner",
+        components=[node],
+        inputs=inputs,
+        outputs={"blessing": node.outputs["blessing"]},
+    )
+    pusher = tfx.components.Pusher(
+        model=brought.outputs["model"],
+        infra_blessing=inner.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory="/pushed")
+        ),
+    )
+    return [brought, inner, pusher]
+
+
+def resolved(component: Component, specs: Any, model: str = "/model") -> list[Any]:
+    """The newest model there is."""
+    resolver = tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestArtifactStrategy,
+        model=tfx.dsl.Channel(type=standard_artifacts.Model),
+    ).with_id("newest")
+    return [resolver, component(model=resolver.outputs["model"], **specs)]
+
+
+def parameters(component: Component, specs: Any, model: str = "/model") -> list[Any]:
+    """All three specs as runtime parameters."""
+    brought, examples = BringModel(saved_model=model), BringExamples(split="/split")
+    given = {
+        name: tfx.dsl.experimental.RuntimeParameter(name=name, ptype=str, default="{}")
+        for name in ("serving_spec", "validation_spec", "request_spec")
+    }
+    node = component(model=brought.outputs["model"], examples=examples.outputs["examples"], **given)
+    return [brought, examples, node]
+
+
+def placeholder(component: Component, specs: Any, model: str = "/model") -> list[Any]:
+    """A spec that an upstream component writes."""
+    brought, text = BringModel(saved_model=model), BringText(value="{}")
+    spec = text.outputs["text"].future()[0].value
+    return [brought, text, component(model=brought.outputs["model"], serving_spec=spec)]
+
+
+SHAPES = [condition, depending, loop, nested, resolved, parameters, placeholder]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_compiles_the_same(shape: Callable[[Component, Any], list[Any]]) -> None:
+    theirs, ours = (
+        json_format.MessageToDict(
+            compiler.Compiler().compile(
+                pipelines.Pipeline(
+                    pipeline_name="p",
+                    pipeline_root="/root-of-pipeline",
+                    components=shape(component, COMPILED),
+                )
+            )
+        )
+        for component in (tfx.components.InfraValidator, iv.InfraValidator)
+    )
+    found = {(one, other) for _, one, other in differences(theirs, ours)}
+    assert found == {EXECUTOR, TYPE}
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, saved_model: Path, split: Path) -> Pipeline:
+    return Pipeline(tmp_path, saved_model, split)
+
+
+def test_under_a_condition_only_what_holds_is_run(pipeline: Pipeline) -> None:
+    pipeline.run_nodes(condition(iv.InfraValidator, RUN, str(pipeline.saved_model)))
+    markers = sorted((pipeline.folder / "root").rglob("INFRA_*"))
+    assert [path.relative_to(pipeline.folder / "root").parts[0] for path in markers] == [
+        "InfraValidator-yes"
+    ]
+
+
+def test_a_condition_reads_the_verdict(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline.run_nodes(depending(iv.InfraValidator, RUN, str(pipeline.saved_model)))
+    assert len(pipeline.store().get_artifacts_by_type("String")) == 1
+    (tmp_path / "empty").mkdir()
+    pipeline.run_nodes(depending(iv.InfraValidator, RUN, str(tmp_path / "empty")))
+    assert pipeline.blessing["blessed"] == 0
+    assert len(pipeline.store().get_artifacts_by_type("String")) == 1
+
+
+def test_a_loop_over_a_channel_runs(pipeline: Pipeline) -> None:
+    pipeline.run_nodes(loop(iv.InfraValidator, RUN, str(pipeline.saved_model)))
+    assert pipeline.blessing["blessed"] == 1
+
+
+def test_the_newest_of_several_models(pipeline: Pipeline) -> None:
+    brought = [
+        BringModel(saved_model=str(pipeline.saved_model)).with_id(name) for name in ("a", "b")
+    ]
+    pipeline.run_nodes(brought)
+    pipeline.run_nodes(resolved(iv.InfraValidator, RUN))
+    assert pipeline.blessing["blessed"] == 1
+
+
+@pytest.mark.parametrize("window", [1, 2])
+def test_spans_are_chosen_by_a_resolver(pipeline: Pipeline, split: Path, window: int) -> None:
+    """One span is asked from; a window of several holds several artifacts, and is refused."""
+    pipeline.run_nodes(
+        [BringSpan(split=str(split), span=span).with_id(f"span-{span}") for span in (1, 2, 3)]
+    )
+    model = BringModel(saved_model=str(pipeline.saved_model))
+    resolver = tfx.dsl.Resolver(
+        strategy_class=SpanRangeStrategy,
+        config={
+            "range_config": range_config_pb2.RangeConfig(
+                rolling_range=range_config_pb2.RollingRange(num_spans=window)
+            )
+        },
+        examples=tfx.dsl.Channel(type=standard_artifacts.Examples),
+    ).with_id("window")
+    validator = iv.InfraValidator(
+        model=model.outputs["model"],
+        examples=resolver.outputs["examples"],
+        request_spec={"tensorflow_serving": {}, "num_examples": 2},
+        **RUN,
+    )
+    if window == 1:
+        pipeline.run_nodes([model, resolver, validator])
+        assert pipeline.blessing["requests"] == "2 answered"
+    else:
+        with pytest.raises(Exception, match=r"'examples' must hold exactly one artifact.*holds 2"):
+            pipeline.run_nodes([model, resolver, validator])
+        assert pipeline.states == ["FAILED"]
