@@ -8,6 +8,7 @@
 #                 the cluster that KUBECONFIG names, both of the image SERVING_IMAGE
 # make image      the embedded model server as a container image
 # make image-component  the image of a step on Kubeflow
+# make docs       the documentation as a site, in build/docs
 # make lint       ruff and mypy
 # make proto      generated code from protos/
 # make lock       requirements/*.txt from requirements/*.in
@@ -26,7 +27,7 @@ VENV_1_15 := .venv-1.15
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: env env-1.15 test test-unit test-1.15 test-1.21 lint demo image image-component image-tests \
-  bench proto proto-check lock clean
+  docs bench proto proto-check lock clean
 
 env: $(VENV)/.installed
 
@@ -81,6 +82,14 @@ image-component:
 image-tests:
 	docker build --quiet --network host -f docker/component/Dockerfile --target tests -t $(TESTS_IMAGE) .
 
+build/docs-env/.installed: requirements/docs.txt | env
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/docs-env
+	$(BIN)/uv pip sync --quiet --python build/docs-env/bin/python requirements/docs.txt
+	touch $@
+
+docs: build/docs-env/.installed
+	build/docs-env/bin/sphinx-build -W --keep-going -q -b html docs build/docs
+
 bench: env
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/examples.py
@@ -110,6 +119,7 @@ lock: env
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.10 requirements/uv.in -o requirements/uv.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.10 requirements/dev.in -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.10 requirements/protoc.in -o requirements/protoc.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.10 requirements/docs.in -o requirements/docs.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.10 requirements/sdk.in -o requirements/sdk.txt
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --python-version 3.13 --python-platform x86_64-manylinux_2_40 requirements/model-server.in -o requirements/model-server.txt
 

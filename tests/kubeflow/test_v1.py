@@ -33,6 +33,7 @@ import infra_validator as iv  # noqa: E402
 from tests.kubeflow import metadata_server  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "kubeflow" / "compile.py"
 SERVING = {"tensorflow_serving": {}, "local_process": {}}
 REQUESTS = {"tensorflow_serving": {}, "num_examples": 2, "make_warmup": True}
 CLAIM, MOUNT = "pipeline-data", "/mnt/pipeline"
@@ -195,3 +196,19 @@ def test_the_steps_run_up_to_pusher(
     # What Kubeflow's own page shows of the step.
     shown = json.loads((tmp_path / "infravalidator.json").read_text())
     assert "serving" in shown["outputs"][0]["source"]
+
+
+def test_the_example_compiles(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, str(EXAMPLE), "v1", "--image", "penguin", "--root", "/data/root"),
+            *("--push-to", "/data/models", "--claim", "data:/data", "--output", str(tmp_path)),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = yaml.safe_load((tmp_path / "penguin-v1.yaml").read_text())
+    container = template(found, "infravalidator")["container"]
+    assert container["image"] == "penguin"
+    assert container["volumeMounts"] == [{"mountPath": "/data", "name": "data"}]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from kfp import compiler, components, dsl  # noqa: E402
 from kfp.pipeline_spec import pipeline_spec_pb2  # noqa: E402
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner  # noqa: E402
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "kubeflow" / "compile.py"
 OWN_IMAGE = "registry.example/validator:1"
 SERVING = {"tensorflow_serving": {}, "local_process": {}}
 REQUESTS = {"tensorflow_serving": {}, "num_examples": 2, "make_warmup": True}
@@ -297,3 +300,21 @@ def test_a_step_that_fails_says_why_and_where_the_report_is(steps: Step) -> None
     place = Path(log.rpartition("Report: ")[2].split()[0])
     assert json.loads(place.read_text())["fault"]["blame"] == "data"
     assert blessing == {}
+
+
+def test_the_example_compiles(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, str(EXAMPLE), "v2", "--image", "penguin", "--root", "gs://b/root"),
+            *("--push-to", "gs://b/models", "--output", str(tmp_path)),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    spec = yaml.safe_load((tmp_path / "penguin-v2.yaml").read_text())
+    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    assert step(spec, "InfraValidator")["image"] == "penguin"
+    assert set(spec["root"]["dag"]["tasks"]) == {
+        *("CsvExampleGen", "Trainer", "InfraValidator", "Pusher")
+    }
