@@ -38,8 +38,10 @@ $(VENV)/.installed: requirements/uv.txt requirements/dev.txt pyproject.toml .pyt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
+# TFX's component waits most of its time, so the comparisons with it run side by side.
 test: env lint proto-check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/drop_in
+	$(BIN)/python -m pytest -n 4 tests/drop_in
 
 test-unit: env
 	$(BIN)/python -m pytest tests/unit
@@ -55,6 +57,10 @@ $(VENV_1_15)/.installed: requirements/tfx-1.15.txt pyproject.toml | env
 test-1.15: env-1.15
 	$(VENV_1_15)/bin/python -m pytest tests/unit tests/component tests/kubeflow
 
+# Everything but what needs a cluster, or tests the repository and not the code.
+TESTS_1_21 := tests/unit tests/component tests/engine tests/model_server tests/pipelines tests/kubeflow \
+  tests/generations tests/platforms/test_local_process.py
+
 # The engine's socket and /tmp are shared, since what TFX's component mounts into a model server
 # must be found by the engine under the same path.
 RUN_1_21 = docker run --rm --network host --ipc host -v /var/run/docker.sock:/var/run/docker.sock -v /tmp:/tmp \
@@ -62,6 +68,7 @@ RUN_1_21 = docker run --rm --network host --ipc host -v /var/run/docker.sock:/va
 
 test-1.21: image-tests
 	$(RUN_1_21) python -m pytest $(TESTS_1_21)
+	$(RUN_1_21) python -m pytest -n 4 tests/drop_in
 	$(RUN_1_21) python examples/penguin/run.py --output /root/demo-output
 	$(RUN_1_21) python examples/penguin/run.py --output /root/demo-output --broken
 
