@@ -41,7 +41,7 @@ $(VENV)/.installed: requirements/uv.txt requirements/dev.txt pyproject.toml .pyt
 # TFX's component waits most of its time, so the comparisons with it run side by side.
 test: env lint proto-check
 	$(BIN)/python -m pytest --ignore tests/drop_in
-	$(BIN)/python -m pytest -n 4 tests/drop_in
+	$(BIN)/python -m pytest -n 2 tests/drop_in
 
 test-unit: env
 	$(BIN)/python -m pytest tests/unit
@@ -68,7 +68,7 @@ RUN_1_21 = docker run --rm --network host --ipc host -v /var/run/docker.sock:/va
 
 test-1.21: image-tests
 	$(RUN_1_21) python -m pytest $(TESTS_1_21)
-	$(RUN_1_21) python -m pytest -n 4 tests/drop_in
+	$(RUN_1_21) python -m pytest -n 2 tests/drop_in
 	$(RUN_1_21) python examples/penguin/run.py --output /root/demo-output
 	$(RUN_1_21) python examples/penguin/run.py --output /root/demo-output --broken
 

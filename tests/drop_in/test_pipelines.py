@@ -13,7 +13,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
 import infra_validator as iv
-from tests.drop_in.test_executors import SHORT
+from tests.drop_in.test_executors import LIMITS, SHORT
 from tests.pipelines.components import BringExamples, BringModel
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
@@ -25,11 +25,19 @@ class Pipeline:
     """Model and examples, one of the components, Pusher; each run has the same root."""
 
     def __init__(
-        self, folder: Path, whose: str, image: str, saved_model: Path, split: Path
+        self,
+        folder: Path,
+        whose: str,
+        image: str,
+        saved_model: Path,
+        split: Path,
+        *,
+        served: bool,
     ) -> None:
         self.folder = folder / whose
         self.folder.mkdir()
         self._component = COMPONENTS[whose]
+        self._limits = LIMITS if served else SHORT
         self._image = image
         self._saved_model = saved_model
         self._split = split
@@ -44,7 +52,7 @@ class Pipeline:
                 tensorflow_serving=tfx.proto.TensorFlowServing(image_name=self._image, tags=["a"]),
                 local_docker=tfx.proto.LocalDockerConfig(),
             ),
-            validation_spec=tfx.proto.ValidationSpec(**SHORT),
+            validation_spec=tfx.proto.ValidationSpec(**self._limits),
             request_spec=tfx.proto.RequestSpec(
                 tensorflow_serving=tfx.proto.TensorFlowServingRequestSpec(), **request
             ),
@@ -122,7 +130,9 @@ def test_pusher_does_the_same_after_both(
 ) -> None:
     found = {}
     for whose in COMPONENTS:
-        found[whose] = Pipeline(tmp_path, whose, image, models[model], split)
+        found[whose] = Pipeline(
+            tmp_path, whose, image, models[model], split, served=model == "good"
+        )
         found[whose].run(push_stamped=push_stamped, make_warmup=push_stamped, num_examples=2)
     assert found["ours"].pushed == found["TFX"].pushed
     assert found["ours"].pushed_property == found["TFX"].pushed_property == [pushes]
@@ -140,7 +150,7 @@ def test_a_cache_keeps_the_same_of_both(
     found = {}
     for whose in COMPONENTS:
         folder = Path(shutil.copytree(models[model], tmp_path / f"model of {whose}"))
-        found[whose] = Pipeline(tmp_path, whose, image, folder, split)
+        found[whose] = Pipeline(tmp_path, whose, image, folder, split, served=model == "good")
         for examples in (1, 1, 2):
             found[whose].run(cache=True, num_examples=examples)
     validator = [state for state in found["ours"].states if state.startswith("InfraValidator")]
