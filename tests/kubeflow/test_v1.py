@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,17 @@ def test_a_runtime_parameter_is_a_parameter_of_the_workflow(tmp_path: Path) -> N
     assert "serving=STRING:{{inputs.parameters.serving}}" in arguments
 
 
+def substituted(found: Mapping[str, Any], arguments: Sequence[str]) -> list[str]:
+    """A step's arguments with the workflow's values for their placeholders, as Argo puts them."""
+    values = {one["name"]: one["value"] for one in found["spec"]["arguments"]["parameters"]}
+    filled = []
+    for argument in arguments:
+        for key, value in values.items():
+            argument = argument.replace(f"{{{{inputs.parameters.{key}}}}}", value)
+        filled.append(argument)
+    return filled
+
+
 class Steps:
     """Runs the steps of a workflow in the order in which it is told."""
 
@@ -142,14 +153,7 @@ class Steps:
     def run(self, name: str) -> subprocess.CompletedProcess[str]:
         """Runs one, with the workflow's values where its arguments have placeholders."""
         container = template(self._found, name)["container"]
-        values = {
-            one["name"]: one["value"] for one in self._found["spec"]["arguments"]["parameters"]
-        }
-        arguments = list(container["args"])
-        for number, argument in enumerate(arguments):
-            for key, value in values.items():
-                argument = argument.replace(f"{{{{inputs.parameters.{key}}}}}", value)
-            arguments[number] = argument
+        arguments = substituted(self._found, container["args"])
         place = arguments.index("--metadata_ui_path") + 1
         arguments[place] = str(self._folder / f"{name}.json")  # not in the root folder
         command = [sys.executable if part == "python" else part for part in container["command"]]

@@ -148,6 +148,29 @@ def test_a_runtime_parameter_becomes_a_parameter_of_the_pipeline(tmp_path: Path)
     assert task["inputs"]["parameters"]["serving_spec"] == {"componentInputParameter": "serving"}
 
 
+def executor_input(
+    spec: Mapping[str, Any],
+    component: str,
+    inputs: Mapping[str, Any],
+    output: Mapping[str, Any],
+    told: str,
+    **parameters: str,
+) -> dict[str, Any]:
+    """What Kubeflow puts in the place of `{{$}}`: the artifacts and parameters of one task."""
+    [key] = spec["components"][component]["outputDefinitions"]["artifacts"]
+    constants = {
+        name: value["runtimeValue"]["constant"]
+        for name, value in spec["root"]["dag"]["tasks"][component]["inputs"]["parameters"].items()
+    }
+    return {
+        "inputs": {
+            "artifacts": {name: {"artifacts": [given]} for name, given in inputs.items()},
+            "parameterValues": {**constants, **parameters},
+        },
+        "outputs": {"artifacts": {key: {"artifacts": [output]}}, "outputFile": told},
+    }
+
+
 class Step:
     """Runs steps of a compiled pipeline in the component's image, as Kubeflow starts them."""
 
@@ -175,26 +198,14 @@ class Step:
     ) -> tuple[int, str, dict[str, Any]]:
         """Runs a component's step; its exit code, its log, and what it tells Kubeflow."""
         container = step(self._spec, component)
-        [key] = self._spec["components"][component]["outputDefinitions"]["artifacts"]
         told = self.folder / "root" / "1" / component / "executor_output.json"
-        constants = {
-            name: value["runtimeValue"]["constant"]
-            for name, value in self._spec["root"]["dag"]["tasks"][component]["inputs"][
-                "parameters"
-            ].items()
-        }
-        executor_input = {
-            "inputs": {
-                "artifacts": {name: {"artifacts": [given]} for name, given in inputs.items()},
-                "parameterValues": {**constants, **parameters},
-            },
-            "outputs": {"artifacts": {key: {"artifacts": [output]}}, "outputFile": str(told)},
-        }
+        given = executor_input(self._spec, component, inputs, output, str(told), **parameters)
+        [key] = given["outputs"]["artifacts"]
         running = self._client.containers.run(
             self._image,
             entrypoint=container["command"],
             command=[
-                json.dumps(executor_input) if argument == "{{$}}" else argument
+                json.dumps(given) if argument == "{{$}}" else argument
                 for argument in container["args"]
             ],
             volumes=[f"{self.folder}:{self.folder}"],
