@@ -73,7 +73,7 @@ def test_the_metadata_is_what_pyproject_says(distributions: Path) -> None:
     assert metadata["Name"] == "infra-validator"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == "<3.14,>=3.10"
-    assert "tfx" in metadata.get_all("Provides-Extra", [])
+    assert {"tfx", "kubeflow"} <= set(metadata.get_all("Provides-Extra", []))
 
 
 def test_the_sdist_holds_sources_protos_and_tests(distributions: Path) -> None:
@@ -81,6 +81,7 @@ def test_the_sdist_holds_sources_protos_and_tests(distributions: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {
+        "CHANGELOG.md",
         "LICENSE",
         "README.md",
         "pyproject.toml",
