@@ -250,10 +250,12 @@ def same_requests(
     assert ours == [(request, record) for request in methods for record in expected]
 
 
-@pytest.mark.parametrize("several", ["model", "examples"])
-def test_several_artifacts_in_one_channel_fail_both(
-    several: str, image: str, models: Mapping[str, Path], tmp_path: Path
+@pytest.mark.parametrize(("several", "ours_ends"), [("model", FAILED), ("examples", BLESSED)])
+def test_several_artifacts_in_one_input(
+    several: str, ours_ends: str, image: str, models: Mapping[str, Path], tmp_path: Path
 ) -> None:
+    """TFX's component fails on both; ours asks from several examples, and says what to do else."""
+
     def inputs(folder: Path) -> dict[str, list[Artifact]]:
         counts = {"model": 1, "examples": 1, several: 2}
         return {
@@ -268,10 +270,10 @@ def test_several_artifacts_in_one_channel_fail_both(
         }
 
     theirs, ours = both(tmp_path, image, Case(FAILED), inputs)
-    assert (theirs.end, ours.end) == (FAILED, FAILED)
-    assert ours.error is not None
-    assert f"The input '{several}' must hold exactly one artifact, but holds 2" in ours.error
-    assert "ForEach" in ours.error
+    assert (theirs.end, ours.end) == (FAILED, ours_ends)
+    if ours.error is not None:
+        assert "The input 'model' must hold exactly one artifact, but holds 2" in ours.error
+        assert "ForEach" in ours.error
 
 
 def test_requests_are_asked_for_with_the_digest_too(
