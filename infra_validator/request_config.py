@@ -140,7 +140,8 @@ def _input_features(features: Mapping[str, str]) -> dict[str, str]:
 def _input_constants(serving: pb.TensorFlowServingRequestSpec) -> dict[str, Any]:
     try:
         return to_dict(serving.input_constants)
-    except json_format.SerializeToJsonError:  # older versions of protobuf write it as text
+    # Older versions of protobuf write it as text; newer ones raise the one or the other.
+    except (json_format.SerializeToJsonError, ValueError):
         raise SpecError(
             "RequestSpec.tensorflow_serving.input_constants: JSON has no such number; write it as "
             'text, "Infinity", "-Infinity" or "NaN".'
