@@ -7,10 +7,8 @@ field is written as a dotted path and a value, for example
 
 from __future__ import annotations
 
-import difflib
 import json
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf import json_format, struct_pb2, text_format
@@ -18,11 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from infra_validator.proto import infra_validator_pb2 as pb
-from infra_validator.specs import SpecError
-from infra_validator.text import first_line
-
-_UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([^"]*)"')
-_POSITION = re.compile(r"^(\d+):(\d+) : ")
+from infra_validator.specs import SpecError, explain_parse_error, suggest
 
 _WHOLE_NUMBERS = frozenset(
     {
@@ -51,21 +45,7 @@ def read_specs(text: str, origin: str) -> pb.Specs:
             return json_format.Parse(text.lstrip("\ufeff"), pb.Specs())
         return text_format.Parse(text, pb.Specs())
     except (json_format.ParseError, text_format.ParseError) as error:
-        raise SpecError(f"{origin}: {_explain(str(error))}") from None
-
-
-def _explain(message: str) -> str:
-    """What a parser says, with the field that is meant where a name is not known."""
-    position = _POSITION.match(message)
-    where = f"line {position[1]}: " if position else ""
-    unknown = _UNKNOWN_FIELD.search(message)
-    if unknown is None:
-        said = first_line(message[position.end() :] if position else message).rstrip(".")
-        return f"{where}{said}."
-    kind, field = unknown[1].rpartition(".")[2], unknown[2]
-    descriptor = pb.DESCRIPTOR.message_types_by_name.get(kind)
-    names = [] if descriptor is None else [known.name for known in descriptor.fields]
-    return f"{where}{kind} has no field {field!r}{_meant(field, names) or '.'}"
+        raise SpecError(f"{origin}: {explain_parse_error(str(error))}") from None
 
 
 class Assigner:
@@ -210,7 +190,7 @@ def _parse_into(message: Message, value: str, where: str) -> None:
     try:
         json_format.Parse(value, message)
     except json_format.ParseError as error:
-        raise SpecError(f"{where}: {_explain(str(error))}") from None
+        raise SpecError(f"{where}: {explain_parse_error(str(error))}") from None
 
 
 def _json(value: str, where: str) -> Any:
@@ -249,7 +229,7 @@ def _scalar(field: Any, value: str, where: str) -> Any:
         if value not in known:
             raise SpecError(
                 f"{where}: {value!r} is none of {', '.join(known)}"
-                f"{_meant(value.upper(), known) or '.'}"
+                f"{suggest(value.upper(), known) or '.'}"
             )
         return known[value].number
     return value
@@ -257,7 +237,7 @@ def _scalar(field: Any, value: str, where: str) -> Any:
 
 def _unknown(descriptor: Any, name: str, where: str, path: str) -> SpecError:
     names = [field.name for field in descriptor.fields]
-    meant = _meant(name, names)
+    meant = suggest(name, names)
     whole = None if meant else _complete(path)
     if whole is not None:
         meant = f"; is {whole!r} meant?"
@@ -276,11 +256,6 @@ def _complete(path: str) -> str | None:
             if f".{known}".rstrip(".").endswith(ending) and (not rest or known.endswith(".")):
                 return ".".join([known.rstrip("."), *rest])
     return None
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f"; is {found[0]!r} meant?" if found else ""
 
 
 def _is_repeated(field: Any) -> bool:

@@ -7,13 +7,20 @@ the same deterministic JSON.
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.text import first_line
+
+_UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([^"]*)"')
+_POSITION = re.compile(r"^(\d+):(\d+) : ")
 _TFX_PACKAGE = "tfx.components.infra_validator"
 
 Spec = TypeVar("Spec", bound=Message)
@@ -53,7 +60,7 @@ def to_message(value: object, message_type: type[Spec], parameter: str) -> Spec:
             return json_format.Parse(value, message_type())
     except (json_format.ParseError, json.JSONDecodeError, UnicodeDecodeError) as error:
         # Where it was found inside protobuf's parser says nothing to a user.
-        raise SpecError(f"{parameter}: not a {name}: {error}") from None
+        raise SpecError(f"{parameter}: {explain_parse_error(str(error))}") from None
     raise SpecError(
         f"{parameter}: expected a {name} message, a dict or JSON text, got {type(value).__name__}."
     )
@@ -67,3 +74,23 @@ def to_json(message: Message) -> str:
 def to_dict(message: Message) -> dict[str, Any]:
     """The same as a dict."""
     return cast(dict[str, Any], json.loads(to_json(message)))
+
+
+def explain_parse_error(message: str) -> str:
+    """What protobuf's parsers say, with the field that is meant where a name is not known."""
+    position = _POSITION.match(message)
+    where = f"line {position[1]}: " if position else ""
+    unknown = _UNKNOWN_FIELD.search(message)
+    if unknown is None:
+        said = first_line(message[position.end() :] if position else message).rstrip(".")
+        return f"{where}{said}."
+    kind, field = unknown[1].rpartition(".")[2], unknown[2]
+    descriptor = pb.DESCRIPTOR.message_types_by_name.get(kind)
+    names = [] if descriptor is None else [known.name for known in descriptor.fields]
+    return f"{where}{kind} has no field {field!r}{suggest(field, names) or '.'}"
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """A question for the name that may be meant; empty where none is near."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"; is {found[0]!r} meant?" if found else ""

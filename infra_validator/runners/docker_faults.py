@@ -93,12 +93,13 @@ _STARTING: _Table = _table(
 )
 
 
-def diagnose_engine_error(message: str, phase: Phase) -> Fault:
+def diagnose_engine_error(message: str, phase: Phase, image: str) -> Fault:
     """What an engine means that refuses to do something.
 
     Args:
         message: its own words.
         phase: what it was asked for.
+        image: reference of the image that it is about.
     """
     if phase == Phase.IMAGE:
         table = _PULLING
@@ -108,10 +109,11 @@ def diagnose_engine_error(message: str, phase: Phase) -> Fault:
         otherwise = ("platform_failed", "The Docker engine refuses to run the server")
     known = ((category, summary) for pattern, category, summary in table if pattern.search(message))
     category, summary = next(known, otherwise)
+    about = f" ({image})" if phase == Phase.IMAGE and image not in message else ""
     return fault(
         category,
         phase,
-        f"{summary}: {first_line(message)}",
+        f"{summary}{about}: {first_line(message)}",
         detail=message,
         evidence=Evidence(events=(first_line(message),)),
     )

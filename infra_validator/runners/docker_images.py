@@ -154,7 +154,9 @@ class ImageProvider:
         for message in self._pull(client):
             if "error" in message:
                 raise FaultError(
-                    docker_faults.diagnose_engine_error(str(message["error"]), Phase.IMAGE)
+                    docker_faults.diagnose_engine_error(
+                        str(message["error"]), Phase.IMAGE, self._image
+                    )
                 )
             progress.add(message)
             due = time.monotonic() - logged > _LOG_SECONDS

@@ -218,7 +218,8 @@ class LocalDockerRunner:
                 self._fault = docker_faults.diagnose_engine_lost(self._phase, error.fault.detail)
         except docker.errors.APIError as error:
             message = str(error.explanation or error)
-            self._fault = docker_faults.diagnose_engine_error(message, self._phase)
+            image = str(self._task.binary.image)
+            self._fault = docker_faults.diagnose_engine_error(message, self._phase, image)
         except docker.errors.InvalidVersion as error:
             self._fault = docker_faults.diagnose_old_api(self._phase, str(error))
         except (docker.errors.DockerException, urllib3.exceptions.HTTPError, OSError) as error:

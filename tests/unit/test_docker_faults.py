@@ -117,7 +117,7 @@ PULL = [
 
 @pytest.mark.parametrize(("message", "category"), PULL)
 def test_why_an_image_cannot_be_pulled(message: str, category: str) -> None:
-    found = diagnose_engine_error(message, Phase.IMAGE)
+    found = diagnose_engine_error(message, Phase.IMAGE, "registry/image:1")
     assert (found.category, found.phase) == (category, Phase.IMAGE)
     assert found.blame == Blame.INFRASTRUCTURE
     assert found.transient == (category == "image_pull_failed")
@@ -293,7 +293,7 @@ START = [
 
 @pytest.mark.parametrize(("message", "category", "blame"), START)
 def test_why_a_container_does_not_start(message: str, category: str, blame: Blame) -> None:
-    found = diagnose_engine_error(message, Phase.START)
+    found = diagnose_engine_error(message, Phase.START, "registry/image:1")
     assert (found.category, found.blame, found.phase) == (category, blame, Phase.START)
     assert found.detail == message
     assert found.evidence.events == (first_line(message),)
@@ -316,7 +316,7 @@ def test_why_a_container_does_not_start(message: str, category: str, blame: Blam
     ],
 )
 def test_a_field_that_cannot_work_here_is_named(message: str, field: str) -> None:
-    summary = diagnose_engine_error(message, Phase.START).summary
+    summary = diagnose_engine_error(message, Phase.START, "registry/image:1").summary
     assert f"ServingSpec.local_docker.{field}:" in summary
 
 

@@ -92,7 +92,7 @@ def test_json_is_deterministic_with_the_protos_names() -> None:
 def test_refuses_unknown_fields(value: object) -> None:
     with pytest.raises(SpecError, match=r"^serving_spec: ") as caught:
         to_message(value, pb.ServingSpec, "serving_spec")
-    assert "no field named" in str(caught.value)
+    assert "has no field" in str(caught.value)
 
 
 @pytest.mark.parametrize(

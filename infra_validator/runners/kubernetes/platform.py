@@ -245,6 +245,12 @@ def _not_found(settings: KubernetesSettings, words: str) -> FaultError:
             f"ServingSpec.kubernetes.kubeconfig: {settings.kubeconfig!r} cannot be used: {words}",
             "Name a kubeconfig that exists where the component runs.",
         )
+    named = os.environ.get("KUBECONFIG")
+    if named:
+        return _unusable(
+            f"The variable KUBECONFIG names {named}, which cannot be used: {words}",
+            "Let KUBECONFIG name a kubeconfig that exists where the component runs.",
+        )
     summary = f"No Kubernetes cluster is configured here: {words}"
     return FaultError(fault("cluster_unreachable", Phase.STAGE, summary))
 
