@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import shutil
 import subprocess
 import time
 import uuid
@@ -20,6 +21,7 @@ from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import Report, Verdict
 from infra_validator.waiting import Wake
 from tests.engine.helpers import run
+from tests.platforms.kubernetes_cluster import TestNamespace, wait_for
 
 BATCHING = "max_batch_size { value: 8 }\nallowed_batch_sizes: 8"
 
@@ -140,3 +142,51 @@ def test_a_container(
     assert made["Config"]["User"] == report.binaries[0].attempts[-1].server["user"]
     assert "SECRET=x" in made["Config"]["Env"]
     assert json.dumps(made["Config"]["Cmd"]).count("batching_parameters_file") == 2
+
+
+def test_a_pod(kubernetes_namespace: TestNamespace, saved_model: Path, tmp_path: Path) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("there is no kubectl")
+    image, tag = kubernetes_namespace.image
+    report = run(
+        saved_model,
+        image_name=image,
+        images=(tag,),
+        kubernetes=kubernetes_namespace.config(model_delivery="STREAM"),
+        env={"SECRET": "not to be told"},
+        args=("--enable_batching=true",),
+        config_files={"batching_parameters_file": pb.ConfigFile(text=BATCHING)},
+    )
+    assert report.verdict == Verdict.BLESSED, report.reason
+    text = report.binaries[0].attempts[-1].server["reproduce"]
+    assert "not to be told" not in report.to_json()
+    (tmp_path / "batching_parameters_file").write_text(BATCHING)
+    # On a port that nobody has.
+    assert text.endswith("pod/infra-validator-by-hand 8500:8500")
+    text = text.removesuffix("8500:8500") + ":8500"
+    process = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", text],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if line.startswith("Forwarding from 127.0.0.1:"):
+                break
+        assert "Forwarding from" in said, said
+        endpoint = said.rpartition("Forwarding from ")[2].partition(" ")[0]
+        await_ready(endpoint)
+        [pod] = kubernetes_namespace.pods()
+        [server] = pod["spec"]["containers"]
+        assert {"name": "SECRET", "value": "(not shown)"} in server["env"]
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        kubernetes_namespace.remove_pods()
+        wait_for(lambda: not kubernetes_namespace.pods(), "the end of the Pod")
