@@ -59,8 +59,8 @@ All fields of the specs, with their defaults: docs/protos.md.
     "--stamped-model",
     metavar="DIR",
     type=click.Path(),
-    help="Where to put a copy of a blessed model with the requests as warm-up. It is validated too. "
-    "The requests are stored with it, as they are.",
+    help="Where to put a copy of a blessed model with the requests as warm-up. It is validated "
+    "too. The requests are stored with it, as they are.",
 )
 @click.option(
     "--report",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import shutil
+import signal
+import socket
 import subprocess
 import time
 import uuid
@@ -21,7 +22,7 @@ from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import Report, Verdict
 from infra_validator.waiting import Wake
 from tests.engine.helpers import run
-from tests.platforms.kubernetes_cluster import TestNamespace, wait_for
+from tests.platforms.kubernetes_cluster import TestNamespace
 
 BATCHING = "max_batch_size { value: 8 }\nallowed_batch_sizes: 8"
 
@@ -162,31 +163,22 @@ def test_a_pod(kubernetes_namespace: TestNamespace, saved_model: Path, tmp_path:
     assert "not to be told" not in report.to_json()
     (tmp_path / "batching_parameters_file").write_text(BATCHING)
     # On a port that nobody has.
-    assert text.endswith("pod/infra-validator-by-hand 8500:8500")
-    text = text.removesuffix("8500:8500") + ":8500"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"127.0.0.1:{server.getsockname()[1]}"
+    assert " 8500:8500;" in text
+    text = text.replace(" 8500:8500;", f" {endpoint.rpartition(':')[2]}:8500;")
     process = subprocess.Popen(
         ["bash", "-euo", "pipefail", "-c", text],
         cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        assert process.stdout is not None
-        said = ""
-        for line in process.stdout:
-            said += line
-            if line.startswith("Forwarding from 127.0.0.1:"):
-                break
-        assert "Forwarding from" in said, said
-        endpoint = said.rpartition("Forwarding from ")[2].partition(" ")[0]
-        await_ready(endpoint)
-        [pod] = kubernetes_namespace.pods()
-        [server] = pod["spec"]["containers"]
-        assert {"name": "SECRET", "value": "(not shown)"} in server["env"]
+        await_ready(endpoint, process)
+        pod = kubernetes_namespace.get("pods/infra-validator-by-hand")
+        [container] = pod["spec"]["containers"]
+        assert {"name": "SECRET", "value": "(not shown)"} in container["env"]
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        kubernetes_namespace.remove_pods()
-        wait_for(lambda: not kubernetes_namespace.pods(), "the end of the Pod")
+        process.wait()
+        kubernetes_namespace.delete("pods/infra-validator-by-hand")

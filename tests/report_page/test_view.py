@@ -272,7 +272,7 @@ def test_a_report_as_text() -> None:
         "Not blessed: It ␛[31mfailed.",
         "What to do: Do it.",
         "Model: /model",
-        "s: not blessed, 1 attempt",
+        "s: not blessed, 1 attempt, the last with warm-up",
     ]
 
 

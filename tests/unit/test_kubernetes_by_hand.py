@@ -12,7 +12,7 @@ import pytest
 
 from infra_validator.runners.kubernetes.by_hand import kubectl_script
 from infra_validator.runners.kubernetes.step import StepPod
-from tests.unit.test_kubernetes_manifest import CLAIM, CONFIG, STREAMED, URI, binary, build
+from tests.unit.test_kubernetes_manifest import CLAIM, CONFIG, URI, binary, build
 
 OWNER = StepPod("step", "ns", "uid")
 
@@ -110,7 +110,7 @@ def test_files_are_sent_where_the_pod_waits_for_them(
     assert not any(words in commands for words in not_there), text
 
 
-HOSTILE = "'; touch \"$HERE/pwned\"; $(touch $HERE/pwned) `touch $HERE/pwned`\nEND_OF_MANIFEST\n#"
+HOSTILE = '\'; touch "$HERE/pwned"; $(touch $HERE/pwned) `touch $HERE/pwned`\nEND_OF_MANIFEST\n#'
 
 
 def test_hostile_names_stay_names(tmp_path: Path) -> None:

@@ -85,7 +85,9 @@ def kubectl_script(
             f"kubectl wait --namespace {namespace} --for condition=Ready --timeout 10m pod/{_NAME}",
             comment(f"kubectl logs --namespace {namespace} {_NAME} --container {SERVER}"),
             comment(f"kubectl delete --namespace {namespace} pod/{_NAME}"),
-            f"kubectl port-forward --namespace {namespace} pod/{_NAME} {port}:{port}",
+            comment("It ends with each connection that is refused: while the server loads."),
+            f"until kubectl port-forward --namespace {namespace} pod/{_NAME} {port}:{port}; "
+            "do sleep 1; done",
         ]
     )
 
