@@ -55,6 +55,7 @@ _KNOWN_OF_ATTEMPT = {
 _KNOWN_OF_SERVER = {"server", "versions", "command", "reproduce", "manifest"}
 _SMALL_VALUE_CHARACTERS = 200
 _NAMED_REQUESTS = 10
+_NONE = "\N{EN DASH}"
 _ATTACHMENTS = {
     FAILED_REQUEST_FILE_NAME: "What failed, as it was sent, with its content: a TFRecord of "
     "PredictionLog. It holds values of the examples, so treat it as you treat these.",
@@ -161,13 +162,13 @@ def _warm_up_view(warm_up: WarmUpReport, report: Report) -> dict[str, Any]:
 
 
 def _seconds(value: float | None) -> str:
-    return "–" if value is None else duration(value)
+    return _NONE if value is None else duration(value)
 
 
 def _change(without: float | None, with_: float | None) -> str:
     """How the one compares to the other, roughly: both are single requests."""
     if not without or not with_ or not (0 < without < math.inf and 0 < with_ < math.inf):
-        return "–"
+        return _NONE
     if max(without, with_) < 1.5 * min(without, with_):
         return "about the same"
     ratio = max(without, with_) / min(without, with_)

@@ -64,9 +64,8 @@ def kubectl_script(
     for flag in config_flags:
         lines.append(comment(f"Write the content of config_files[{flag!r}] to ./{flag} first."))
         file = shlex.quote(f"{RECEIVED}/config/{flag}")
-        sent.append(
-            f"""{execute} sh -c 'mkdir -p "${{1%/*}}" && cat >"$1"' sh {file} <./{shlex.quote(flag)}"""
-        )
+        write = """sh -c 'mkdir -p "${1%/*}" && cat >"$1"' sh"""
+        sent.append(f"{execute} {write} {file} <./{shlex.quote(flag)}")
     lines += [
         f"kubectl apply --namespace {namespace} --filename - <<'END_OF_MANIFEST'",
         json.dumps(pod, indent=2),
