@@ -50,11 +50,11 @@ def validate(
         serving_spec: what serves, and where. What is not set: TensorFlow
             Serving, as a process of this machine.
         validation_spec: limits and tries; None for the defaults.
-        request_spec: what to ask; None for one request to the default signature
-            where there are `examples`, else none.
+        request_spec: what to ask, and from which source; None for one request to
+            the default signature where there are `examples`, else none.
         examples: what to ask with: the folder of TFX's Examples artifact, a
             folder of TFRecord files, one such file, or a pattern of their names.
-            None to load the model only.
+            None to load the model only, or where `request_spec` has another source.
         stamped_model: a folder to make, for a copy of a blessed model with the
             requests as warm-up. Needed if `request_spec.make_warmup` is set.
         cancellation: by which another thread can have it given up.
@@ -145,6 +145,7 @@ def check_stamping(parsed: config.ValidationConfig, target: str | None) -> None:
         )
     if target is not None and not stamps:
         raise SpecError(
-            "stamped_model: nothing would be put there; set request_spec.make_warmup and give "
-            "examples, which are stored with the model."
+            "stamped_model: nothing would be put there; set request_spec.make_warmup, and say what "
+            "to ask with (examples, or another source in request_spec), for that is stored with "
+            "the model."
         )

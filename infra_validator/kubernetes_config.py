@@ -243,7 +243,7 @@ def hide_values(config: pb.KubernetesConfig) -> None:
     """Blanks what may hold secrets, values of environment variables, in the message given."""
     for variable in config.serving_pod_overrides.env:
         if variable.value:
-            variable.value = _HIDDEN
+            variable.value = HIDDEN
     spec = config.pod_patch.fields.get("spec")
     if spec is None:
         return
@@ -251,10 +251,11 @@ def hide_values(config: pb.KubernetesConfig) -> None:
         for container in spec.struct_value.fields[containers].list_value.values:
             for entry in container.struct_value.fields["env"].list_value.values:
                 if "value" in entry.struct_value.fields:
-                    entry.struct_value.fields["value"].string_value = _HIDDEN
+                    entry.struct_value.fields["value"].string_value = HIDDEN
 
 
-_HIDDEN = "(not shown)"
+HIDDEN = "(not shown)"
+"""Stands in the report for the value of a variable."""
 
 _PULL_POLICIES: Mapping[int, PullPolicy] = {
     pb.KubernetesConfig.PULL_POLICY_UNSPECIFIED: PullPolicy.IF_NOT_PRESENT,

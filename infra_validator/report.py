@@ -16,7 +16,7 @@ from typing import Any
 
 from infra_validator.faults import Fault, Phase
 from infra_validator.plain import read_record
-from infra_validator.text import printable
+from infra_validator.text import count, printable
 
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning or goes; new fields do not raise it."""
@@ -136,6 +136,11 @@ class BinaryReport:
     def candidate_attempts(self) -> tuple[AttemptReport, ...]:
         """Those that served the candidate itself."""
         return tuple(attempt for attempt in self.attempts if attempt.model == ModelRole.CANDIDATE)
+
+    @property
+    def asking_attempt(self) -> AttemptReport:
+        """That which sent all requests: the candidate's last. Its copy is sent the first ones."""
+        return (self.candidate_attempts or self.attempts)[-1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,7 +273,8 @@ class Report:
         lines.append(f"Model: {self.model}")
         lines += [
             f"{binary.name}: {binary.verdict.value.replace('_', ' ')}, "
-            f"{len(binary.attempts)} attempt{'s' if len(binary.attempts) > 1 else ''}"
+            f"{count(len(binary.attempts), 'attempt')}"
+            f"{', the last with warm-up' * (binary.attempts[-1].model == ModelRole.STAMPED)}"
             for binary in self.binaries
         ]
         return "\n".join(printable(line) for line in lines)

@@ -11,8 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from infra_validator.faults import Blame
-from infra_validator.report import AttemptReport, PhaseReport, Report, RequestReport, Verdict
-from infra_validator.text import printable
+from infra_validator.report import (
+    AttemptReport,
+    FirstRequestReport,
+    ModelRole,
+    PhaseReport,
+    Report,
+    RequestReport,
+    Verdict,
+)
+from infra_validator.text import count, printable
 
 _HEADLINES = {
     Verdict.BLESSED: "BLESSED",
@@ -54,13 +62,20 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
             own = "" if attempt.fault is None else f": {attempt.fault.summary}"
             yield "Verdict", printable(f"{binary.verdict.value.replace('_', ' ')}{own}")
         if len(binary.attempts) > 1:
-            yield "Attempts", str(len(binary.attempts))
-        yield "Requests", printable(_describe_requests(attempt.requests))
-        yield "Phases", _describe_phases([*report.phases, *attempt.phases])
+            stamped = attempt.model == ModelRole.STAMPED
+            yield "Attempts", f"{len(binary.attempts)}{', the last with warm-up' * stamped}"
+        asking = binary.asking_attempt
+        yield "Requests", printable(_describe_requests(asking.requests))
+        yield "Phases", _describe_phases([*report.phases, *asking.phases])
     if not report.binaries:
         yield "Served by", "nothing; no server was started"
     if report.warm_up_records_written is not None:
-        yield "Warm-up", f"{report.warm_up_records_written} requests written into a copy"
+        yield "Warm-up", f"{count(report.warm_up_records_written, 'request')} written into a copy"
+    elif report.warm_up is not None:
+        yield "Warm-up", f"tried with {count(report.warm_up.records, 'request')}; the copy is gone"
+    if report.warm_up is not None:
+        for first in report.warm_up.first_requests:
+            yield "First asked", printable(_describe_first(first, len(report.binaries) > 1))
     for note in report.notes:
         yield "Note", printable(note)
     yield "Validated", printable(f"{report.started_at}, in {report.seconds:.2f} s")
@@ -137,6 +152,15 @@ def _describe_requests(requests: Sequence[RequestReport]) -> str:
             f", p50 {statistics.median(seconds) * 1000:.1f} ms, max {max(seconds) * 1000:.1f} ms"
         )
     return text
+
+
+def _describe_first(first: FirstRequestReport, several: bool) -> str:
+    without, with_ = (
+        "no answer" if seconds is None else f"{seconds * 1000:.1f} ms"
+        for seconds in (first.seconds_without, first.seconds_with)
+    )
+    place = f" on {first.binary}" if several else ""
+    return f"{first.signature}{place}: {without} without warm-up, {with_} with it"
 
 
 def _describe_phases(phases: Sequence[PhaseReport]) -> str:

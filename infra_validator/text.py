@@ -32,6 +32,20 @@ def printable(text: str) -> str:
     return "".join(letter if letter in "\n\t" else _seen(letter) for letter in text)
 
 
+def count(number: int, thing: str) -> str:
+    """ "1 request", "2 requests"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def size(amount: float) -> str:
+    """Bytes in a unit that suits, as in "1.5 MiB"."""
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
 def _seen(letter: str) -> str:
     number = ord(letter)
     if number < 0x20:

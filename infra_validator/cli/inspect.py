@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from infra_validator.cli import exits
+from infra_validator.text import count, size
 
 if TYPE_CHECKING:
     from infra_validator.saved_model.inspection import Inspection, MetaGraphInspection
@@ -111,14 +112,15 @@ def _lines(found: Inspection) -> list[tuple[str, str]]:
     if found.warm_up is None:
         lines.append(("Warm-up", "none"))
     else:
-        asked = ", ".join(f"{count} {kind}" for kind, count in found.warm_up.requests.items())
-        lines.append(("Warm-up", f"{found.warm_up.records} requests ({asked or 'none readable'})"))
+        asked = ", ".join(f"{number} {kind}" for kind, number in found.warm_up.requests.items())
+        records = count(found.warm_up.records, "request")
+        lines.append(("Warm-up", f"{records} ({asked or 'none readable'})"))
     sizes = ", ".join(
-        f"{kind} {_size(part.size)} in {part.count} file{'s' if part.count > 1 else ''}"
+        f"{kind} {size(part.size)} in {count(part.count, 'file')}"
         for kind, part in found.files.items()
     )
     total = sum(part.size for part in found.files.values())
-    lines.append(("Size", f"{_size(total)}: {sizes}"))
+    lines.append(("Size", f"{size(total)}: {sizes}"))
     return lines
 
 
@@ -151,14 +153,6 @@ def _shape(shape: tuple[int | None, ...] | None) -> str:
     if shape is None:
         return "any"
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
 
 
 def _text(content: str, style: str = "") -> Any:

@@ -12,7 +12,8 @@ _MAX_COLUMNS = 100
 
 def columns() -> int:
     """Columns to fill at most; where there is no terminal, as many as read well."""
-    return min(shutil.get_terminal_size((_MAX_COLUMNS, 24)).columns, _MAX_COLUMNS)
+    known = shutil.get_terminal_size((_MAX_COLUMNS, 24)).columns
+    return min(known or _MAX_COLUMNS, _MAX_COLUMNS)  # a terminal may not know its own width
 
 
 def echo(text: str) -> None:

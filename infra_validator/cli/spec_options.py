@@ -18,6 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _PLATFORM = "serving_spec"
 _SERVING = "serving_spec.tensorflow_serving"
 _REQUESTS = "request_spec.tensorflow_serving"
+_JSON_ENDINGS = (".json", ".jsonl", ".ndjson")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +94,14 @@ FIELD_OPTIONS = (
         "How many examples to send to each signature. Default: 1.",
     ),
     FieldOption(
+        "--batch-size",
+        "request_spec.batch_sizes",
+        "N",
+        "How many examples one request carries. Can be repeated: each signature is asked in every "
+        "size. Default: 1, or what a signature of a fixed batch size takes.",
+        multiple=True,
+    ),
+    FieldOption(
         "--max-loading-time",
         "validation_spec.max_loading_time_seconds",
         "SECONDS",
@@ -103,6 +112,12 @@ FIELD_OPTIONS = (
         "validation_spec.request_timeout_seconds",
         "SECONDS",
         "How long the server may take to answer one request. Default: 60.",
+    ),
+    FieldOption(
+        "--parallel-requests",
+        "validation_spec.max_parallel_requests",
+        "N",
+        "How many requests are under way to one server at the same time. Default: 1.",
     ),
     FieldOption(
         "--num-tries",
@@ -126,6 +141,25 @@ def spec_options(command: Command) -> Command:
             option.flag, metavar=option.metavar, help=option.help, multiple=option.multiple
         )(command)
     for decorate in (
+        click.option(
+            "--keep-failed-request",
+            is_flag=True,
+            help="Keep a request that fails, with its content, as a file beside the report.",
+        ),
+        click.option(
+            "--requests",
+            "requests_file",
+            metavar="FILE",
+            help="Ask with the requests in FILE instead of examples: recorded ones in a TFRecord "
+            "file of PredictionLog, or ones in the REST API's form if its name ends in .json, "
+            ".jsonl or .ndjson.",
+        ),
+        click.option(
+            "--from-signature",
+            is_flag=True,
+            help="Ask with requests made from the signature alone, with zeros and empty texts, "
+            "instead of examples.",
+        ),
         click.option(
             "--set",
             "assignments",
@@ -211,6 +245,9 @@ def read_specs(given: Mapping[str, Any]) -> Any:
             )
         files = specs.serving_spec.tensorflow_serving.config_files
         files[flag.lstrip("-")].uri = path
+    _choose_source(specs, given)
+    if given["keep_failed_request"]:
+        specs.request_spec.keep_failed_request = True
     for option in FIELD_OPTIONS:
         value = given[option.name]
         for one in value if option.multiple else [] if value is None else [value]:
@@ -265,6 +302,34 @@ def _choose_images(specs: Any, images: Sequence[str]) -> None:
             "with one name at a time."
         )
     serving.image_name = names.pop()
+
+
+def _choose_source(specs: Any, given: Mapping[str, Any]) -> None:
+    """Examples are the source if none of the options names another."""
+    file = given["requests_file"]
+    named = [
+        flag
+        for flag, value in (
+            ("--examples", given["examples"] is not None),
+            ("--requests", file is not None),
+            ("--from-signature", given["from_signature"]),
+        )
+        if value
+    ]
+    if len(named) > 1:
+        raise SpecError(
+            f"{' and '.join(named)}: requests are made from one source at a time; keep one of them."
+        )
+    if given["from_signature"]:
+        specs.request_spec.from_signature = True
+    elif file is not None and file.lower().endswith(_JSON_ENDINGS):
+        specs.request_spec.json_file = file
+    elif file is not None:
+        specs.request_spec.prediction_log_file = file
+    elif given["examples"] is not None:
+        specs.request_spec.ClearField("from_signature")
+        specs.request_spec.ClearField("json_file")
+        specs.request_spec.ClearField("prediction_log_file")
 
 
 def split_image(image: str) -> tuple[str, str, str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SPEC_PARAMETERS = frozenset(
     {"spec_file", "assignments", "platform", "images", "variables", "config_files"}
+    | {"examples", "requests_file", "from_signature", "keep_failed_request"}
     | {option.name for option in FIELD_OPTIONS}
 )
 
@@ -25,6 +26,7 @@ _EPILOG = """\b
 Examples:
   infra-validator validate exported/model
   infra-validator validate exported/model --examples data/eval.tfrecord --num-examples 20
+  infra-validator validate exported/model --from-signature --batch-size 1 --batch-size 32
   infra-validator validate gs://bucket/model --platform local_docker \\
       --image tensorflow/serving:2.16.1 --image tensorflow/serving:2.17.1 \\
       --set serving_spec.local_docker.memory=4g --report out
@@ -49,15 +51,16 @@ All fields of the specs, with their defaults: docs/protos.md.
     "--examples",
     metavar="PATH",
     help="What to ask the model with: a TFX Examples artifact, a folder of TFRecord files, one "
-    "such file, or a pattern of file names. Default: nothing; the model is only loaded.",
+    "such file, or a pattern of file names. Without it, --requests or --from-signature the model "
+    "is only loaded.",
 )
 @spec_options
 @click.option(
     "--stamped-model",
     metavar="DIR",
     type=click.Path(),
-    help="Where to put a copy of a blessed model with the requests as warm-up. The examples are "
-    "stored with it, as they are.",
+    help="Where to put a copy of a blessed model with the requests as warm-up. It is validated "
+    "too. The requests are stored with it, as they are.",
 )
 @click.option(
     "--report",

@@ -8,7 +8,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from infra_validator.faults import Phase
-from infra_validator.report import AttemptReport, PhaseReport, Report, RequestReport
+from infra_validator.report import (
+    AttemptReport,
+    ModelRole,
+    PhaseReport,
+    Report,
+    RequestReport,
+)
 from infra_validator.report_page.numbers import LogAxis, duration, linear_ticks, percentile
 
 _LEAST_WIDTH = 0.35
@@ -28,11 +34,12 @@ def timeline_view(report: Report) -> dict[str, Any]:
         rows.append(("Validation", "", report.phases, before))
     for binary in report.binaries:
         for attempt in binary.attempts:
-            several = len(binary.attempts) > 1
+            said = [f"attempt {attempt.number}"] if len(binary.attempts) > 1 else []
+            said += ["with warm-up"] if attempt.model == ModelRole.STAMPED else []
             rows.append(
                 (
                     binary.name,
-                    f"attempt {attempt.number}" if several else "",
+                    ", ".join(said),
                     attempt.phases,
                     attempt.fault.phase if attempt.fault else None,
                 )
@@ -78,7 +85,7 @@ def latency_view(report: Report) -> dict[str, Any] | None:
     groups = [
         (binary.name, signature, method, requests)
         for binary in report.binaries
-        for (signature, method), requests in _by_signature(binary.attempts[-1]).items()
+        for (signature, method), requests in _by_signature(binary.asking_attempt).items()
     ]
     if not groups:
         return None

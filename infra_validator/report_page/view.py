@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from infra_validator.faults import Fault
 from infra_validator.report import (
+    FAILED_REQUEST_FILE_NAME,
     AttemptReport,
     BinaryReport,
     Mode,
+    ModelRole,
     Report,
     Verdict,
+    WarmUpReport,
 )
 from infra_validator.report_page.charts import latency_view, timeline_view
 from infra_validator.report_page.numbers import duration
+from infra_validator.text import count, size
 
 _VERDICTS = {
     Verdict.BLESSED: ("Blessed", "✓", "The model can be pushed."),
@@ -41,13 +46,20 @@ _VERDICTS = {
 _KNOWN_OF_REPORT = {
     *("schema_version", "infra_validator_version", "verdict", "reason", "mode", "model"),
     *("platform", "started_at", "seconds", "configuration", "notes", "phases", "binaries"),
-    *("fault", "warm_up_records_written"),
+    *("fault", "warm_up_records_written", "warm_up", "attachments"),
 }
 _KNOWN_OF_ATTEMPT = {
     *("number", "server", "phases", "requests", "warm_up_records", "notes", "fault", "log_tail"),
+    *("model", "failed_requests"),
 }
 _KNOWN_OF_SERVER = {"server", "versions", "command", "reproduce", "manifest"}
 _SMALL_VALUE_CHARACTERS = 200
+_NAMED_REQUESTS = 10
+_NONE = "\N{EN DASH}"
+_ATTACHMENTS = {
+    FAILED_REQUEST_FILE_NAME: "What failed, as it was sent, with its content: a TFRecord of "
+    "PredictionLog. It holds values of the examples, so treat it as you treat these.",
+}
 
 
 def view_of(report: Report) -> dict[str, Any]:
@@ -67,6 +79,8 @@ def view_of(report: Report) -> dict[str, Any]:
         "asked": _asked(report),
         "timeline": timeline_view(report),
         "latency": latency_view(report),
+        "warm_up": None if report.warm_up is None else _warm_up_view(report.warm_up, report),
+        "attachments": [(name, _ATTACHMENTS.get(name, "")) for name in sorted(report.attachments)],
         "fault": _fault_view(report.fault, report),
         "binaries": [
             _binary_view(number, binary, alone=len(report.binaries) == 1)
@@ -93,14 +107,11 @@ def _asked(report: Report) -> list[tuple[str, str, str]]:
         return rows
     rows.append(("Asked", _question(report), "text"))
     if report.warm_up_records_written is not None:
-        rows.append(
-            (
-                "Warm-up",
-                f"{count(report.warm_up_records_written, 'request')} written into a copy of "
-                "the model",
-                "text",
-            )
-        )
+        written = count(report.warm_up_records_written, "request")
+        rows.append(("Warm-up", f"{written} written into a copy of the model", "text"))
+    elif report.warm_up is not None:
+        tried = count(report.warm_up.records, "request")
+        rows.append(("Warm-up", f"tried with {tried}; the copy was removed", "text"))
     rows.append(("Took", duration(report.seconds), "text"))
     return rows
 
@@ -113,7 +124,7 @@ def _served_by(binary: BinaryReport) -> str:
 def _question(report: Report) -> str:
     if report.mode == Mode.LOAD_ONLY:
         return "to load; no request was to be sent"
-    sent = [request for binary in report.binaries for request in binary.attempts[-1].requests]
+    sent = [request for binary in report.binaries for request in binary.asking_attempt.requests]
     if not sent:
         return "to load, and to answer requests; none was sent"
     signatures = list(dict.fromkeys(request.signature for request in sent))
@@ -126,9 +137,44 @@ def _question(report: Report) -> str:
     )
 
 
-def count(number: int, thing: str) -> str:
-    """ "1 request", "2 requests"."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def _warm_up_view(warm_up: WarmUpReport, report: Report) -> dict[str, Any]:
+    several = len(report.binaries) > 1
+    return {
+        "text": f"A copy of the model was made with {count(warm_up.records, 'request')} as "
+        f"warm-up ({size(warm_up.bytes)})"
+        + (
+            ", and served as well. It is what the blessing is for."
+            if report.warm_up_records_written is not None
+            else ", and removed again, since it could not be served."
+        ),
+        "several": several,
+        "rows": [
+            {
+                "binary": first.binary if several else "",
+                "signature": first.signature,
+                "without": _seconds(first.seconds_without),
+                "with": _seconds(first.seconds_with),
+                "change": _change(first.seconds_without, first.seconds_with),
+            }
+            for first in warm_up.first_requests
+        ],
+    }
+
+
+def _seconds(value: float | None) -> str:
+    return _NONE if value is None else duration(value)
+
+
+def _change(without: float | None, with_: float | None) -> str:
+    """How the one compares to the other, roughly: both are single requests."""
+    if not without or not with_ or not (0 < without < math.inf and 0 < with_ < math.inf):
+        return _NONE
+    if max(without, with_) < 1.5 * min(without, with_):
+        return "about the same"
+    ratio = max(without, with_) / min(without, with_)
+    return (
+        f"{ratio:.{0 if ratio >= 9.95 else 1}f} times {'quicker' if with_ < without else 'slower'}"
+    )
 
 
 def _fault_view(found: Fault | None, report: Report) -> dict[str, Any] | None:
@@ -200,10 +246,13 @@ def _attempt_view(
         facts.append(("Requests", f"{answered} of {len(attempt.requests)} answered"))
     if attempt.warm_up_records is not None:
         facts.append(("Warm-up", f"{count(attempt.warm_up_records, 'request')} replayed"))
+    if attempt.failed_requests:
+        facts.append(("The fault is about", _numbered(attempt.failed_requests)))
     small, large = _split(server, _KNOWN_OF_SERVER)
     decisive = decisive_line(attempt.log_tail, found)
     return {
         "number": attempt.number,
+        "stamped": attempt.model == ModelRole.STAMPED,
         "show_command": last and (alone or found is not None),
         "server": _unless(name, _text(server.get("server") or "")),
         "versions": [(str(key), _text(value)) for key, value in versions.items()]
@@ -227,6 +276,13 @@ def _attempt_view(
         "open": found is not None and last,
         "anchor": f"decisive-{number}-{attempt.number}",
     }
+
+
+def _numbered(requests: Sequence[int]) -> str:
+    if len(requests) == 1:
+        return f"request no. {requests[0]}"
+    named = ", ".join(map(str, requests[:_NAMED_REQUESTS]))
+    return f"one of the requests no. {named}{', …' if len(requests) > _NAMED_REQUESTS else ''}"
 
 
 def _unless(known: str, text: str) -> str:

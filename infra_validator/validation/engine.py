@@ -45,6 +45,7 @@ from infra_validator.saved_model.reader import check_is_saved_model
 from infra_validator.saved_model.warmup import choose_records, stamp_model
 from infra_validator.servers.base import ServingBinary
 from infra_validator.servers.tensorflow_serving import TensorFlowServing
+from infra_validator.text import count
 from infra_validator.tfrecord import write_records
 from infra_validator.validation.attempt import Attempt, AttemptLimits
 from infra_validator.validation.outcome import (
@@ -596,10 +597,13 @@ class _Validation:
     def _success(self) -> str:
         if not self._requests:
             return "The model was loaded; no request was sent."
-        answered = f"The model was loaded and answered {len(self._requests)} requests"
+        sent = len(self._requests)
+        answered = f"The model was loaded and answered {count(sent, 'request')}"
         if self._stamped is None:
             return f"{answered}."
-        return f"{answered}; it was loaded again with {self._stamped.records} of them as warm-up."
+        records = self._stamped.records
+        taken = f"{records} of them" if records < sent else "it" if sent == 1 else "them"
+        return f"{answered}; it was loaded again with {taken} as warm-up."
 
 
 def _check_apart(model: str, target: str) -> None:

@@ -85,6 +85,42 @@ def test_examples_that_do_not_fit_say_nothing_of_the_model(
     assert "examples_unreadable" in done.out
 
 
+def test_a_model_without_data_is_asked(saved_model: Path, tmp_path: Path) -> None:
+    by_signature = run(
+        *("validate", saved_model, "--from-signature", "--batch-size", 1, "--batch-size", 4),
+        *("--parallel-requests", 2, "--stamped-model", tmp_path / "stamped", "--json", "--quiet"),
+    )
+    assert by_signature.code == 0, by_signature.out + by_signature.err
+    report = Report.from_json(by_signature.out)
+    carried = [request.description for request in report.binaries[0].asking_attempt.requests]
+    assert len(carried) == 2
+    assert "[1]" in carried[0]
+    assert "[4]" in carried[1]
+    assert report.warm_up is not None
+    assert report.configuration["validation_spec"] == {"max_parallel_requests": 2}
+    log = tmp_path / "stamped" / "assets.extra" / "tf_serving_warmup_requests"
+    replayed = run("validate", saved_model, "--requests", log)
+    assert replayed.code == 0, replayed.out
+    assert "2 sent (Predict serving_default), 2 answered" in " ".join(replayed.out.split())
+    missing = run("validate", saved_model, "--requests", tmp_path / "nowhere.JSON", "--quiet")
+    assert "json_file" in missing.out
+    assert missing.code in {2, 3}
+
+
+def test_a_failed_request_is_kept_where_that_is_asked(python_model: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "infra_validation_failed_request.tfrecord"
+    for options in ([], ["--keep-failed-request"]):
+        done = run(
+            *("validate", python_model, "--from-signature", "--report", tmp_path, "--quiet"),
+            *options,
+        )
+        assert done.code == 1, done.out
+        assert kept.exists() == bool(options)
+        assert ("is kept with its content" in " ".join(done.out.split())) == bool(options)
+    again = run("validate", python_model, "--requests", kept, "--quiet", "--json")
+    assert Report.from_json(again.out).fault is not None
+
+
 SPEC = """
 serving_spec { model_name: "from-the-file" }
 request_spec { num_examples: 2 }
@@ -130,6 +166,12 @@ def test_options_win_over_the_file(saved_model: Path, split: Path, tmp_path: Pat
         (["--set", "x"], "write PATH=VALUE"),
         (["--set", "local_docker.memory=4g"], "is 'serving_spec.local_docker.memory' meant?"),
         (["--spec", "/nowhere"], "does not exist"),
+        (["--from-signature", "--examples", "x"], "--examples and --from-signature: requests are"),
+        (["--from-signature", "--requests", "x"], "one source at a time"),
+        (["--from-signature", "--split", "x"], "no split can be chosen"),
+        (["--requests", ""], "prediction_log_file: empty"),
+        (["--requests", "x.JSON", "--batch-size", "2"], "requests of json_file are sent as they"),
+        (["--from-signature", "--batch-size", "0"], "batch_sizes[0]: 0 is not a number"),
         (["--stamped-model", "x"], "stamped_model: nothing would be put there"),
         (["--set", "request_spec.make_warmup=true", "--examples", "x"], "make_warmup: say where"),
         (["--report", "/dev/null/x"], "--report /dev/null/x: the folder cannot be made"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import time
 import uuid
@@ -20,6 +22,7 @@ from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import Report, Verdict
 from infra_validator.waiting import Wake
 from tests.engine.helpers import run
+from tests.platforms.kubernetes_cluster import TestNamespace
 
 BATCHING = "max_batch_size { value: 8 }\nallowed_batch_sizes: 8"
 
@@ -140,3 +143,42 @@ def test_a_container(
     assert made["Config"]["User"] == report.binaries[0].attempts[-1].server["user"]
     assert "SECRET=x" in made["Config"]["Env"]
     assert json.dumps(made["Config"]["Cmd"]).count("batching_parameters_file") == 2
+
+
+def test_a_pod(kubernetes_namespace: TestNamespace, saved_model: Path, tmp_path: Path) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("there is no kubectl")
+    image, tag = kubernetes_namespace.image
+    report = run(
+        saved_model,
+        image_name=image,
+        images=(tag,),
+        kubernetes=kubernetes_namespace.config(model_delivery="STREAM"),
+        env={"SECRET": "not to be told"},
+        args=("--enable_batching=true",),
+        config_files={"batching_parameters_file": pb.ConfigFile(text=BATCHING)},
+    )
+    assert report.verdict == Verdict.BLESSED, report.reason
+    text = report.binaries[0].attempts[-1].server["reproduce"]
+    assert "not to be told" not in report.to_json()
+    (tmp_path / "batching_parameters_file").write_text(BATCHING)
+    # On a port that nobody has.
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"127.0.0.1:{server.getsockname()[1]}"
+    assert " 8500:8500;" in text
+    text = text.replace(" 8500:8500;", f" {endpoint.rpartition(':')[2]}:8500;")
+    process = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", text],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        await_ready(endpoint, process)
+        pod = kubernetes_namespace.get("pods/infra-validator-by-hand")
+        [container] = pod["spec"]["containers"]
+        assert {"name": "SECRET", "value": "(not shown)"} in container["env"]
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        kubernetes_namespace.delete("pods/infra-validator-by-hand")

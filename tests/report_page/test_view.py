@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra_validator.faults import Evidence, Phase, fault
-from infra_validator.report import AttemptReport, PhaseReport, Report, RequestReport, Verdict
+from infra_validator.report import (
+    FAILED_REQUEST_FILE_NAME,
+    AttemptReport,
+    FirstRequestReport,
+    PhaseReport,
+    Report,
+    RequestReport,
+    Verdict,
+    WarmUpReport,
+)
 from infra_validator.report_page.charts import latency_view, timeline_view
 from infra_validator.report_page.numbers import LogAxis, duration, linear_ticks, percentile
 from infra_validator.report_page.view import decisive_line, view_of
@@ -209,6 +218,42 @@ def test_facts_that_this_version_does_not_know_are_shown() -> None:
     assert "Further facts" not in report.to_html()
 
 
+@pytest.mark.parametrize(
+    ("without", "with_", "said"),
+    [
+        (0.5, 0.1, "5.0 times quicker"),
+        (0.1, 5.0, "50 times slower"),
+        (0.1, 0.12, "about the same"),
+        (0.1, None, "–"),  # noqa: RUF001
+        (None, 0.1, "–"),  # noqa: RUF001
+        (0.0, float("nan"), "–"),  # noqa: RUF001
+    ],
+)
+@pytest.mark.parametrize("written", [3, None])
+def test_warm_up_has_a_table(
+    without: float | None, with_: float | None, said: str, written: int | None
+) -> None:
+    warm_up = WarmUpReport(3, 2048, (FirstRequestReport("s", "rank", without, with_),))
+    report = dataclasses.replace(make_report(), warm_up=warm_up, warm_up_records_written=written)
+    [row] = view_of(report)["warm_up"]["rows"]
+    assert row["change"] == said
+    page = html.unescape(report.to_html())
+    assert "3 requests as warm-up (2.0 KiB)" in page
+    assert ("removed again" in page) == (written is None)
+
+
+def test_kept_files_and_failed_requests_are_named() -> None:
+    report = make_report()
+    attempt = dataclasses.replace(report.binaries[0].attempts[0], failed_requests=(7, 8))
+    binary = dataclasses.replace(report.binaries[0], attempts=(attempt,))
+    files = {FAILED_REQUEST_FILE_NAME: b"", "<b>": b""}
+    page = dataclasses.replace(report, binaries=(binary,), attachments=files).to_html()
+    assert "one of the requests no. 7, 8" in page
+    assert "treat it as you treat these" in page
+    assert "&lt;b&gt;" in page
+    assert "Further facts" not in page
+
+
 def test_what_kubectl_applies() -> None:
     report = make_report()
     attempt = report.binaries[0].attempts[0]
@@ -272,7 +317,7 @@ def test_a_report_as_text() -> None:
         "Not blessed: It ␛[31mfailed.",
         "What to do: Do it.",
         "Model: /model",
-        "s: not blessed, 1 attempt",
+        "s: not blessed, 1 attempt, the last with warm-up",
     ]
 
 

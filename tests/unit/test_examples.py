@@ -136,8 +136,8 @@ def test_an_empty_split_is_the_datas_fault(files: Any, tmp_path: Path, shards: l
     [
         b"a,b\n1,2\n",
         b"\x1f\x8b\x08\x00garbage",
-        gzip.compress(b"a,b\n1,2\n"),
-        gzip.compress(b"x" * 1000)[:20],
+        gzip.compress(b"a,b\n1,2\n", mtime=0),
+        gzip.compress(b"x" * 1000, mtime=0)[:20],
     ],
 )
 def test_a_broken_shard_is_the_datas_fault_and_named(

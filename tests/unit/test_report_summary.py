@@ -7,7 +7,13 @@ import dataclasses
 import pytest
 
 from infra_validator.faults import CATEGORIES, Phase, fault
-from infra_validator.report import BinaryReport, Verdict
+from infra_validator.report import (
+    BinaryReport,
+    FirstRequestReport,
+    ModelRole,
+    Verdict,
+    WarmUpReport,
+)
 from infra_validator.report_summary import facts, headline, log_tail, summary, wrap
 from tests.unit.test_report import make_report
 
@@ -76,3 +82,29 @@ def test_lines_keep_to_the_width(width: int) -> None:
     lines = list(wrap([("A label", text), ("B", "short"), ("C", "")], width))
     assert all(len(line) <= max(width, 20) for line in lines)
     assert "".join(lines).count("word") == 40
+
+
+def test_what_warm_up_does_is_told() -> None:
+    report = make_report(None, verdict=Verdict.BLESSED)
+    firsts = (FirstRequestReport("s", "a", 0.5, 0.1), FirstRequestReport("s", "b", 0.5, None))
+    warm_up = WarmUpReport(1, 10, firsts)
+    told = list(facts(dataclasses.replace(report, warm_up=warm_up, warm_up_records_written=1)))
+    assert ("Warm-up", "1 request written into a copy") in told
+    assert [text for label, text in told if label == "First asked"] == [
+        "a: 500.0 ms without warm-up, 100.0 ms with it",
+        "b: 500.0 ms without warm-up, no answer with it",
+    ]
+    tried = dict(facts(dataclasses.replace(report, warm_up=warm_up, warm_up_records_written=None)))
+    assert tried["Warm-up"] == "tried with 1 request; the copy is gone"
+
+
+def test_the_requests_are_those_that_the_candidate_was_sent() -> None:
+    [binary] = make_report(None).binaries
+    candidate = dataclasses.replace(binary.attempts[0], model=ModelRole.CANDIDATE)
+    stamped = dataclasses.replace(
+        candidate, number=2, model=ModelRole.STAMPED, requests=candidate.requests[:1]
+    )
+    both = dataclasses.replace(binary, attempts=(candidate, stamped))
+    told = dict(facts(make_report(None, binaries=(both,))))
+    assert told["Requests"].startswith("2 sent")
+    assert told["Attempts"] == "2, the last with warm-up"

@@ -21,6 +21,7 @@ from infra_validator.runners.kubernetes.api import (
     ConnectionFailed,
     Interrupted,
 )
+from infra_validator.runners.kubernetes.by_hand import kubectl_script
 from infra_validator.runners.kubernetes.forward import Forwarder
 from infra_validator.runners.kubernetes.manifest import pod_manifest
 from infra_validator.runners.kubernetes.places import StreamedModel
@@ -274,6 +275,15 @@ class KubernetesRunner:
             owner=step if beside_step else None,
             service_account=account,
             node=way.node,
+        )
+        streamed = isinstance(way.place, StreamedModel)
+        self._identity["reproduce"] = kubectl_script(
+            manifest,
+            port=self._task.binary.container_port,
+            model=str(self._task.model.local_path()) if streamed else None,
+            model_uri=self._task.model.own_place(),
+            layout=self._task.binary.model_layout(),
+            config_flags=self._task.binary.config_files,
         )
         created = place.api.create(
             f"/api/v1/namespaces/{place.namespace}/pods",
