@@ -41,6 +41,7 @@ def inspect(model_dir: str, as_json: bool) -> int:
     run. An op is looked for in the TensorFlow that is installed here; the server may
     have another version, or more ops.
     """
+    from infra_validator.cli.native_stderr import silenced
     from infra_validator.faults import Blame, FaultError
     from infra_validator.files import Gfile
     from infra_validator.places import find_model
@@ -51,7 +52,9 @@ def inspect(model_dir: str, as_json: bool) -> int:
     files = Gfile()
     place = find_model(files, model_dir)
     try:
-        found = inspect_model(files, place.uri, registered_ops(), _tensorflow_version())
+        with silenced():
+            version, ops = _tensorflow_version(), registered_ops()
+        found = inspect_model(files, place.uri, ops, version)
     except FaultError as error:
         click.echo(f"Error: {printable(error.fault.summary)}", err=True)
         is_models = error.fault.blame == Blame.MODEL

@@ -107,15 +107,17 @@ def validate(model_dir: str, **given: Any) -> int:
 def _run(model_dir: str, arguments: dict[str, Any], *, quiet: bool, verbose: bool) -> Report:
     from infra_validator import api
     from infra_validator.cli.interruption import Interruption
+    from infra_validator.cli.native_stderr import copy_of_stderr, silenced
     from infra_validator.cli.progress import shown
     from infra_validator.waiting import Cancelled
 
     _send_log_to(sys.stderr if verbose else None)
     interruption = Interruption()
     try:
-        with shown(sys.stderr, quiet=quiet or verbose) as observer:
+        with copy_of_stderr() as stream, shown(stream, quiet=quiet or verbose) as observer:
             # Takes seconds, in which an interrupt needs no ceremony: nothing is started yet.
-            import tensorflow  # noqa: F401
+            with silenced():
+                import tensorflow  # noqa: F401
 
             with interruption.watched():
                 return api.validate(
