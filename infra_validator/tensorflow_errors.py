@@ -15,6 +15,25 @@ _PYTHON_HINT = (
     "in the process that exported it; write it with TensorFlow's own ops."
 )
 
+# What quotes a request (example_proto_fast_parsing.cc, example_proto_helper.cc,
+# string_to_number_op.cc, decode_csv_op.cc, gather_op.cc). A quoted text ends where a node or the
+# next line of a log begins: it may hold any character, and be cut before its closing quote.
+_QUOTED_TEXT = re.compile(
+    r"(value: '|correctly convert string: |in record is not a valid \w+: )"
+    r".*?(?=\n\s*\[\[|\n\d{4}-\d\d-\d\d \d\d:\d\d:|\Z)",
+    re.DOTALL,
+)
+_QUOTED_INDEX = re.compile(r"(indices\[[\d,]*\] = )-?\d+")
+_MARKS = ("value: '", "convert string: ", "is not a valid ", "indices[")
+_HIDDEN = r"\1(not shown)"
+
+
+def hide_content(text: str) -> str:
+    """A message or log without what TensorFlow's own ops quote of requests; quick where none do."""
+    if not any(mark in text for mark in _MARKS):
+        return text
+    return _QUOTED_INDEX.sub(_HIDDEN, _QUOTED_TEXT.sub(_HIDDEN, text))
+
 
 @dataclasses.dataclass(frozen=True)
 class MissingOp:

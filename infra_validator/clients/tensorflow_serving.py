@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from tensorflow_serving.apis import (
 
 from infra_validator.faults import Evidence, Fault, FaultError, Phase, fault
 from infra_validator.requests.request import Method, Request
-from infra_validator.tensorflow_errors import find_missing_op
+from infra_validator.tensorflow_errors import find_missing_op, hide_content
 from infra_validator.text import first_line
 
 # A server opens its port when the model is loaded, and that should be seen at once; gRPC's own
@@ -33,8 +32,6 @@ _CHANNEL_OPTIONS = (
 )
 # What TensorFlow's ReadVariableOp says; a SavedModel without the folder of its variables loads.
 _VARIABLE_MISSING = "Could not find variable "
-# TensorFlow quotes an example that it cannot parse (example_proto_fast_parsing.cc).
-_VALUE = re.compile(r"value: '.*'", re.DOTALL)
 _ASK_AGAIN_SECONDS = 0.05
 _CONNECTION_CODES = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
@@ -173,7 +170,7 @@ def diagnose_rpc_error(
     """
     asked = describe(request)
     evidence = Evidence(grpc_code=code.name)
-    details = _VALUE.sub("value: (not shown)", details)
+    details = hide_content(details)
     op = find_missing_op(details)
     if op is not None:
         return fault(

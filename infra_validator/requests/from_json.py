@@ -78,11 +78,11 @@ def _bodies(uri: str, content: bytes) -> Iterator[tuple[str, Any]]:
     except json.JSONDecodeError as error:
         lines = [line for line in text.splitlines() if line.strip()]
         if len(lines) < 2 or not _is_json(lines[0]):
-            raise invalid(_FIELD, uri, f"line {error.lineno}: not JSON: {error.msg}") from None
+            raise invalid(_FIELD, uri, f"line {error.lineno}: {_why_unread(error)}") from None
         yield from _lines(uri, text)
         return
-    except RecursionError:
-        raise invalid(_FIELD, uri, "not a request: it is nested too deeply") from None
+    except (ValueError, RecursionError) as error:
+        raise invalid(_FIELD, uri, _why_unread(error)) from None
     if isinstance(whole, list):
         for number, body in enumerate(whole, start=1):
             yield f"request {number}", body
@@ -95,8 +95,16 @@ def _lines(uri: str, text: str) -> Iterator[tuple[str, Any]]:
         if line.strip():
             try:
                 yield f"line {number}", json.loads(line)
-            except json.JSONDecodeError as error:
-                raise invalid(_FIELD, uri, f"line {number}: not JSON: {error.msg}") from None
+            except (ValueError, RecursionError) as error:
+                raise invalid(_FIELD, uri, f"line {number}: {_why_unread(error)}") from None
+
+
+def _why_unread(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error.msg}"
+    if isinstance(error, RecursionError):
+        return "not a request: it is nested too deeply"
+    return "not a request: a number in it has too many digits"  # Python reads no longer ones
 
 
 def _is_json(line: str) -> bool:
@@ -223,6 +231,8 @@ def _on_examples(signature: Signature, body: Mapping[str, Any]) -> Draft:
                 _fill(example.features.feature[name], value)
             except UnfitError as error:
                 raise _BodyError(f"example {number}: the feature {name!r} {error}") from None
+            except UnicodeEncodeError:
+                raise _BodyError(f"example {number}: {name!r} is no name of a feature") from None
         made.append(example)
     return drafts.on_examples(signature, made)
 

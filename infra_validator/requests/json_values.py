@@ -11,6 +11,8 @@ import numpy as np
 
 from infra_validator.requests.tensors import STRING, Array, UnfitError, fit, strings
 
+_MOST_DIMENSIONS = 32  # of an array, in NumPy 1
+
 
 def to_array(value: Any, dtype: str) -> Array:
     """A JSON value as an array of that type, in stored form and of its own shape.
@@ -29,6 +31,8 @@ def to_array(value: Any, dtype: str) -> Array:
         if not probe:
             break
         probe = probe[0]
+    if len(shape) > _MOST_DIMENSIONS:
+        raise UnfitError(f"holds lists nested more than {_MOST_DIMENSIONS} deep")
     flat: list[Any] = []
     _flatten(value, tuple(shape), flat)
     if dtype == STRING:
@@ -41,7 +45,7 @@ def to_array(value: Any, dtype: str) -> Array:
     elif all(isinstance(number, int) for number in numbers):
         array = _integers(numbers, dtype)
     else:
-        array = np.array(numbers, dtype=np.float64)
+        array = _mixed(numbers, dtype)
     return fit(array, dtype).reshape(shape)
 
 
@@ -59,7 +63,10 @@ def _flatten(value: Any, shape: tuple[int, ...], flat: list[Any]) -> None:
 
 def _to_bytes(item: Any) -> bytes:
     if isinstance(item, str):
-        return item.encode()
+        try:
+            return item.encode()
+        except UnicodeEncodeError:
+            raise UnfitError("holds a text with half a surrogate pair, which is no UTF-8") from None
     if isinstance(item, Mapping) and item.keys() == {"b64"} and isinstance(item["b64"], str):
         try:
             return base64.b64decode(item["b64"], validate=True)
@@ -89,6 +96,18 @@ def _integers(numbers: list[Any], dtype: str) -> Array:
         if all(limits.min <= number <= limits.max for number in numbers):
             return np.array(numbers, dtype=kind)
     raise UnfitError(f"holds numbers beyond the range of {dtype}")
+
+
+def _mixed(numbers: list[Any], dtype: str) -> Array:
+    """Numbers with a point among them, which takes no digit from whole ones beside it."""
+    if "INT" in dtype and all(
+        number.is_integer() for number in numbers if isinstance(number, float)
+    ):
+        return _integers([int(number) for number in numbers], dtype)
+    try:
+        return np.array(numbers, dtype=np.float64)
+    except OverflowError:
+        raise UnfitError(f"holds numbers beyond the range of {dtype}") from None
 
 
 def _kind(item: Any) -> str:

@@ -38,6 +38,9 @@ _EXPIRES_SECONDS = 24 * 3600.0
 # What an engine says of an init that it does not have (moby, daemon/info_unix.go).
 _NO_INIT = "N/A"
 
+# The first version of the engine's API that can be asked for a platform.
+_PLATFORM_API = "1.41"
+
 
 class Gate:
     """Between a thread that creates a container and one that has it stopped.
@@ -203,7 +206,31 @@ class ContainerMaker:
             init=(self._info.get("InitCommit") or {}).get("ID") != _NO_INIT,
         )
         asked = self._settings.platform
-        given = {"platform": asked} if asked else {}
         self._reproduce = reproduce(config, self._task, asked)
         with self._gate.passing():
-            self._api.create_container_from_config(config, self._name, **given)
+            if asked is None:
+                self._api.create_container_from_config(config, self._name)
+            else:
+                self._create_for(asked, config)
+
+    def _create_for(self, platform: str, config: Mapping[str, Any]) -> None:
+        """By hand, since the library passes no platform on before its version 5."""
+        import requests
+
+        import docker
+
+        version = self._api.api_version
+        if docker.utils.version_lt(version, _PLATFORM_API):
+            raise docker.errors.InvalidVersion(
+                f"API {version} takes no platform of a container; {_PLATFORM_API} does"
+            )
+        response = self._api.post(
+            f"{self._api.base_url}/v{version}/containers/create",
+            params={"name": self._name, "platform": platform},
+            json=config,
+            timeout=self._settings.timeout_seconds,
+        )
+        try:
+            response.raise_for_status()
+        except requests.HTTPError as error:
+            docker.errors.create_api_error_from_http_exception(error)

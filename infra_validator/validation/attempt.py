@@ -13,6 +13,7 @@ from infra_validator.report import AttemptReport, ModelRole, RequestReport
 from infra_validator.requests.request import Request
 from infra_validator.runners.base import Runner, progress_of
 from infra_validator.servers.base import ServingBinary
+from infra_validator.tensorflow_errors import hide_content
 from infra_validator.validation.outcome import diagnose_replay
 from infra_validator.validation.sending import Sending
 from infra_validator.validation.timeline import Timeline
@@ -119,7 +120,7 @@ class Attempt:
             finally:
                 self._runner.stop()
                 self._timeline.finish()
-        log = self._runner.logs()
+        log = self._log()
         facts = self._binary.read_log(log)
         notes = facts.notes
         if found is None and self._written_warm_up is not None:
@@ -139,6 +140,10 @@ class Attempt:
             model=self._role,
             failed_requests=self._failed,
         )
+
+    def _log(self) -> str:
+        """What the server wrote, without what it quotes of requests."""
+        return hide_content(self._runner.logs())
 
     def _wait_until_ready(self) -> Client:
         client: Client | None = None
@@ -169,9 +174,7 @@ class Attempt:
         if known is not None:
             raise FaultError(known)
         if ended is not None:
-            raise FaultError(
-                self._binary.diagnose_exit(ended.code, ended.reason, self._runner.logs())
-            )
+            raise FaultError(self._binary.diagnose_exit(ended.code, ended.reason, self._log()))
 
     def _ask(self, client: Client, requests: Sequence[Request]) -> None:
         sending = Sending(client, requests, self._limits.requests_at_once, self._limits.request)
@@ -230,13 +233,13 @@ class Attempt:
         if known is not None:
             return known
         if ended is not None:
-            return self._binary.diagnose_exit(ended.code, ended.reason, self._runner.logs())
-        return self._binary.read_log(self._runner.logs()).fatal
+            return self._binary.diagnose_exit(ended.code, ended.reason, self._log())
+        return self._binary.read_log(self._log()).fatal
 
     def _diagnose_timeout(self) -> Fault:
         phase = self._timeline.current or Phase.START
         if phase == Phase.LOAD:
-            return self._binary.diagnose_timeout(self._limits.loading, self._runner.logs())
+            return self._binary.diagnose_timeout(self._limits.loading, self._log())
         return fault(
             "image_pull_timeout" if phase == Phase.IMAGE else "platform_failed",
             phase,
@@ -254,7 +257,7 @@ class Attempt:
         if known is not None:
             return known
         return self._binary.diagnose_crash(
-            ended.code, ended.reason, self._runner.logs(), _name_requests(asked)
+            ended.code, ended.reason, self._log(), _name_requests(asked)
         )
 
     def _diagnose_platform(self) -> Fault | None:
@@ -276,7 +279,7 @@ class Attempt:
 
     def _note_warm_up(self) -> None:
         """The server warms up while it loads; its log tells afterwards how long it took."""
-        seconds = self._binary.read_log(self._runner.logs()).warm_up_seconds
+        seconds = self._binary.read_log(self._log()).warm_up_seconds
         if seconds is not None:
             now = time.monotonic()
             self._timeline.finish()

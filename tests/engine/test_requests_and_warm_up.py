@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from infra_validator.faults import Phase
@@ -16,7 +17,7 @@ from infra_validator.files import Gfile, copy_tree
 from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import FAILED_REQUEST_FILE_NAME, ModelRole, Report, Verdict
 from infra_validator.runners.local_process import LocalProcessPlatform
-from infra_validator.tfrecord import read_records
+from infra_validator.tfrecord import read_records, write_records
 from infra_validator.validation import engine
 from infra_validator.waiting import Cancellation, Cancelled
 from tests.conftest import example_bytes, write_split
@@ -124,6 +125,22 @@ def test_the_requests_that_may_have_killed_the_server_are_named(
     assert report.binaries[0].attempts[0].failed_requests == suspects
     kept = report.attachments[FAILED_REQUEST_FILE_NAME]
     assert len(list(read_records(_Bytes(kept)))) == len(suspects)
+
+
+def test_a_server_that_quotes_a_request_does_not_bring_it_into_the_report(
+    saved_model: Path, split: Path, tmp_path: Path
+) -> None:
+    """It does so in its answer, cut to a kilobyte, and in its log."""
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.inputs["examples"].CopyFrom(tf.make_tensor_proto([b"hunter2\n" * 1000]))
+    path = tmp_path / "recorded"
+    with path.open("wb") as file:
+        write_records(file, [log.SerializeToString()])
+    report = run(saved_model, split=split, request_fields={"prediction_log_file": str(path)})
+    assert "Could not parse example input, value: '(not shown)" in report.reason
+    tail = "\n".join(report.binaries[0].attempts[-1].log_tail)
+    assert "Could not parse example input" in tail
+    assert not any(b"hunter2" in content for content in report.files().values())
 
 
 def test_each_request_has_a_deadline_of_its_own(

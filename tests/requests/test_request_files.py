@@ -131,6 +131,10 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 ROW = {"x": [1, 2], "t": "a"}
 
 
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth else 1
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -162,6 +166,14 @@ ROW = {"x": [1, 2], "t": "a"}
         ({"signature_name": "classify", "examples": [1]}, "example 1 is no object"),
         ({"signature_name": "classify", "examples": [{"a": None}]}, "feature 'a' holds null"),
         ({"signature_name": "single", "examples": [{}]}, 'by "instances" or "inputs"'),
+        ("[" * 100_000, "nested too deeply"),
+        (f"{json.dumps({'instances': [ROW]})}\n{'[' * 100_000}", "line 2: not a request: it is"),
+        ('{"inputs": %s}' % ("9" * 5000), "too many digits"),
+        (f"{json.dumps({'instances': [ROW]})}\n{'9' * 5000}", "line 2: not a request: a number"),
+        ({"inputs": {"x": [[0.5, 10**400]], "t": ["a"]}}, "'x' holds numbers beyond the range"),
+        ({"inputs": {"t": ["a"], "x": nested(99)}}, "'x' holds lists nested"),
+        ({"inputs": {"x": [[1, 2]], "t": ["\ud800"]}}, "'t' holds a text with half a surrogate"),
+        ({"signature_name": "classify", "examples": [{"\ud800": 1}]}, "is no name of a feature"),
     ],
 )
 def test_a_json_file_that_is_none_of_requests(tmp_path: Path, content: Any, said: str) -> None:

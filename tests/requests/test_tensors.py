@@ -177,6 +177,10 @@ def test_json_values(value: Any, dtype: str, expected: Any) -> None:
     assert to_array(value, dtype).tolist() == expected
 
 
+def test_a_point_beside_a_whole_number_takes_none_of_its_digits() -> None:
+    assert to_array([2**53 + 1, 1.0], "DT_INT64").tolist() == [2**53 + 1, 1]
+
+
 @pytest.mark.parametrize(
     ("value", "dtype", "said"),
     [
@@ -194,6 +198,8 @@ def test_json_values(value: Any, dtype: str, expected: Any) -> None:
         (300, "DT_INT8", "beyond"),
         (2**64, "DT_INT64", "beyond"),
         (1e39, "DT_FLOAT", "beyond"),
+        ([2**53 + 1, 0.5], "DT_INT64", "fraction"),
+        ([10**400, 0.5], "DT_DOUBLE", "beyond"),
     ],
 )
 def test_json_values_that_do_not_fit(value: Any, dtype: str, said: str) -> None:

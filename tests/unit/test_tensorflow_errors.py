@@ -1,6 +1,6 @@
 import pytest
 
-from infra_validator.tensorflow_errors import find_missing_op
+from infra_validator.tensorflow_errors import find_missing_op, hide_content
 
 PYTHON = "tf.py_function"
 
@@ -35,3 +35,38 @@ def test_knows_what_to_do_about_ops_of_python(name: str) -> None:
     missing = find_missing_op(f"Op type not registered '{name}' in binary running on host.")
     assert missing is not None
     assert PYTHON in (missing.hint or "")
+
+
+PREFIX = "2026-01-02 03:04:05.678901: W tensorflow/core/framework/op_kernel.cc:1839] "
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        "Could not parse example input, value: 'hunter2'",
+        "Could not parse example input, value: 'it's\n hunter2 [[' hunter2",  # cut on its way
+        "Could not parse example input, value: 'hunter2...TRUNCATED",
+        "StringToNumberOp could not correctly convert string: hunter2\nhunter2",
+        "Field 3 in record is not a valid int32: hunter2",
+    ],
+)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("", ""), ("", "\n\t [[{{node ParseExample}}]]"), (PREFIX, f"\n{PREFIX}and so on")],
+)
+def test_hides_what_a_server_quotes_of_requests(quoted: str, before: str, after: str) -> None:
+    hidden = hide_content(before + quoted + after)
+    assert "hunter2" not in hidden
+    assert hidden.startswith(before + quoted[:15])
+    assert hidden.endswith("(not shown)" + after)
+
+
+def test_hides_an_index_but_not_what_is_right() -> None:
+    assert hide_content("indices[0,3] = -31337 is not in [0, 2)") == (
+        "indices[0,3] = (not shown) is not in [0, 2)"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "Op type not registered 'A'", "{{node a}} dims [1,2]"])
+def test_hides_nothing_else(text: str) -> None:
+    assert hide_content(text) == text
