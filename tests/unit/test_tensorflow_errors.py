@@ -17,9 +17,9 @@ PYTHON = "tf.py_function"
             "Custom>Op",
         ),
         (
-            "No OpKernel was registered to support Op 'SentencepieceOp' used by {{node x}} with "
+            "No OpKernel was registered to support Op 'Unheard' used by {{node x}} with "
             "these attrs: []",
-            "SentencepieceOp",
+            "Unheard",
         ),
         ("two lines\nOp type not registered 'A' in binary", "A"),
     ],
@@ -35,3 +35,18 @@ def test_knows_what_to_do_about_ops_of_python(name: str) -> None:
     missing = find_missing_op(f"Op type not registered '{name}' in binary running on host.")
     assert missing is not None
     assert PYTHON in (missing.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("SentencepieceOp", "tensorflow-text"),
+        ("WhitespaceTokenizeWithOffsets", "tensorflow-text"),
+        ("SimpleMLInferenceOpWithHandle", "tensorflow-decision-forests"),
+        ("IO>ReadableInit", "tensorflow-io"),
+    ],
+)
+def test_knows_the_package_that_an_op_is_likely_of(name: str, package: str) -> None:
+    missing = find_missing_op(f"Op type not registered '{name}' in binary running on host.")
+    assert missing is not None
+    assert package in (missing.hint or "")
