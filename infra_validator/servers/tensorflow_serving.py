@@ -128,7 +128,7 @@ class TensorFlowServing:
             return killed
         error = serving_log.find_load_error(log)
         if error is not None:
-            return _diagnose_load_error(error, exit_code)
+            return _diagnose_load_error(error, exit_code, log)
         library = serving_log.find_missing_gpu_library(log)
         if library is not None:
             return fault(
@@ -239,7 +239,7 @@ def _diagnose_signal(
     return None
 
 
-def _diagnose_load_error(error: serving_log.LoadError, exit_code: int) -> Fault:
+def _diagnose_load_error(error: serving_log.LoadError, exit_code: int, log: str) -> Fault:
     """Decides by the message, then by the status code, what kind of load error it is."""
     text = f"{error.code}: {error.message}"
     # Words in the name of a folder, the model's above all, say nothing of the fault.
@@ -247,7 +247,9 @@ def _diagnose_load_error(error: serving_log.LoadError, exit_code: int) -> Fault:
     evidence = Evidence(exit_code=exit_code, log_line=text.splitlines()[0])
 
     def found(category: str, summary: str, hint: str | None = None) -> Fault:
-        return fault(category, Phase.LOAD, summary, detail=text, hint=hint, evidence=evidence)
+        early = category == "server_flags_refused" and not serving_log.has_begun_loading(log)
+        phase = Phase.START if early else Phase.LOAD
+        return fault(category, phase, summary, detail=text, hint=hint, evidence=evidence)
 
     op = find_missing_op(error.message)
     if op is not None:
@@ -258,6 +260,8 @@ def _diagnose_load_error(error: serving_log.LoadError, exit_code: int) -> Fault:
     for category, summary, hint, applies in _LOAD_ERRORS:
         if applies(error, words):
             return found(category, f"{summary}: {said}", hint)
+    if serving_log.ended_warming_up(log):  # the error is that of the request
+        return found("warm_up_failed", f"The model's warm-up requests fail: {said}")
     return found("model_load_failed", f"The model cannot be loaded: {said}")
 
 
@@ -268,7 +272,7 @@ def _says(*parts: str) -> Callable[[serving_log.LoadError, str], bool]:
 # tensorflow/core/util/tensor_bundle, and the table format that its index has
 _VARIABLES_CORRUPT = re.compile(
     "checkpoint|an sstable|tensor ?bundle|checksum does not match|bad block type|corrupted block|"
-    "block checksum mismatch"
+    "block checksum mismatch|read less bytes than requested"
 )
 _SERVED_TAGS_HINT = (
     "Export the model with the tags that the server looks for (serve, or those of its flag "

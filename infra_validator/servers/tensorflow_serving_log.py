@@ -114,6 +114,12 @@ def find_warm_up(log: str) -> tuple[int, float] | None:
     return (int(match[1]), int(match[2]) / 1e6) if match is not None else None
 
 
+def ended_warming_up(log: str) -> bool:
+    """Whether the server had begun to replay warm-up records and was not done with them."""
+    begun = log.rfind("Starting to read warmup data for model at ")
+    return begun >= 0 and log.find("Finished reading warmup data for model at ", begun) < 0
+
+
 def has_no_warm_up(log: str) -> bool:
     """Whether the server found no warm-up records with the model."""
     return _NO_WARM_UP in log

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from infra_validator.faults import Fault, FaultError
+from infra_validator.faults import Fault, FaultError, fault
 from infra_validator.files import FileSystem
 from infra_validator.saved_model.inspection import Inspection, inspect_model
 from infra_validator.saved_model.op_registry import registered_ops
@@ -17,6 +17,7 @@ _SIZE_MATTERS = _MEMORY | {"load_timeout"}
 _VERSION_MATTERS = frozenset(
     {"op_missing", "graph_version_mismatch", "model_load_failed", "server_crashed"}
 )
+_OF_FILES = frozenset({"model_load_failed", "variables_unreadable"})
 _EXPLAINED = (
     _SIZE_MATTERS
     | _VERSION_MATTERS
@@ -47,12 +48,27 @@ def explain(
         return found
     try:
         inspected = _inspect(files, model, _missing_ops(found))
-    except (FaultError, OSError, ModuleNotFoundError):
-        return found  # unreadable, or without TensorFlow here
+    except FaultError as error:
+        return _blame_graph(found, error.fault)
+    except (OSError, ModuleNotFoundError):  # of another file, or without TensorFlow here
+        return found
     sentences = list(say_of(found, inspected, server_versions))
     if not sentences:
         return found
     return dataclasses.replace(found, hint=" ".join([found.hint, *sentences]).strip())
+
+
+def _blame_graph(found: Fault, unreadable: Fault) -> Fault:
+    """A server's words do not always tell a truncated graph from truncated variables."""
+    if unreadable.category != "model_unreadable" or found.category not in _OF_FILES:
+        return found
+    return fault(
+        unreadable.category,
+        found.phase,
+        f"{unreadable.summary} {found.summary}",
+        detail=found.detail,
+        evidence=found.evidence,
+    )
 
 
 def _missing_ops(found: Fault) -> frozenset[str]:
