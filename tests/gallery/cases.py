@@ -446,3 +446,15 @@ def server_that_does_not_see_the_model(room: Room) -> Report:
         ),
         model_name="m",
     )
+
+
+@case("request_file_invalid", "data", "stage", "", "file of requests")
+def request_file_malformed(room: Room) -> Report:
+    file = room.folder / "requests.json"
+    file.write_text('{"instances": [')
+    return run(room.models.good, split=room.split, request_fields={"json_file": str(file)})
+
+
+@case("model_load_failed", "model", "load", "cannot be loaded", "look at its log")
+def server_that_gives_up_the_model(room: Room) -> Report:
+    return room.stand_in_with("end_state")
