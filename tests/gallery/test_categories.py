@@ -76,7 +76,7 @@ ELSEWHERE = {
     ),
     "model_not_shareable": (
         "unit/test_kubernetes_delivery.py",
-        "test_a_local_model_outside_of_the_cluster_is_streamed",
+        "test_a_claim_for_one_pod_only_is_not_shared",
     ),
     "storage_failed": (
         "unit/test_examples.py",
