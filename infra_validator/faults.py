@@ -150,6 +150,20 @@ CATEGORIES: dict[str, Category] = _table(
         ),
         Category("variables_unreadable", Blame.MODEL, False, _CHECK_EXPORT),
         Category(
+            "asset_unreadable",
+            Blame.MODEL,
+            False,
+            "The export must write all files that the model reads into its assets folder "
+            "(tf.saved_model.Asset, or a lookup table that the model tracks).",
+        ),
+        Category(
+            "graph_version_mismatch",
+            Blame.MODEL,
+            False,
+            "Serve the model with a TensorFlow Serving at least as new as the TensorFlow that "
+            "exported it, or export it with an older TensorFlow.",
+        ),
+        Category(
             "warm_up_failed",
             Blame.MODEL,
             False,
@@ -486,6 +500,13 @@ CATEGORIES: dict[str, Category] = _table(
             True,
             "Give the server as much memory as in production, or validate fewer servers at once "
             "(ValidationSpec.max_parallel_servers).",
+        ),
+        Category(
+            "gpu_unusable",
+            Blame.INFRASTRUCTURE,
+            False,
+            "Install the driver and the libraries that the server names where it runs, in the "
+            "versions that it was built with, or use an image without GPU.",
         ),
         Category(
             "illegal_instruction",

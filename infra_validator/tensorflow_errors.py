@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from infra_validator.saved_model.op_registry import is_python_op, package_of
+
 # tensorflow/core/framework/op.cc and op_kernel.cc
 _MISSING_OP = re.compile(
     r"Op type not registered '([^']+)'|No OpKernel was registered to support Op '([^']+)'"
 )
-_PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 _PYTHON_HINT = (
     "The model calls a Python function (tf.py_function or tf.numpy_function), which exists only "
     "in the process that exported it; write it with TensorFlow's own ops."
@@ -54,4 +55,14 @@ def find_missing_op(message: str) -> MissingOp | None:
     if match is None:
         return None
     name = match[1] or match[2]
-    return MissingOp(name, _PYTHON_HINT if name in _PYTHON_OPS else None)
+    package = package_of(name)
+    if is_python_op(name):
+        hint = _PYTHON_HINT
+    elif package is not None:
+        hint = (
+            f"The op is likely of {package}. Serve the model with a server that is built with it, "
+            "or export it without this op."
+        )
+    else:
+        hint = None
+    return MissingOp(name, hint)

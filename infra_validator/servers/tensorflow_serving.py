@@ -109,17 +109,35 @@ class TensorFlowServing:
             warm_up_records=warm_up[0] if warm_up else None,
             warm_up_seconds=warm_up[1] if warm_up else None,
             no_warm_up=serving_log.has_no_warm_up(log),
-            notes=serving_log.find_notes(log),
+            notes=serving_log.find_notes(log) + self._note_lost_gpu(log),
         )
+
+    def _note_lost_gpu(self, log: str) -> tuple[str, ...]:
+        """An image for GPU serves without one as well, only slower; no other is to have one."""
+        if self.image is None or "gpu" not in self.image.rpartition(":")[2]:
+            return ()
+        said = serving_log.find_lost_gpu(log)
+        if said is None:
+            return ()
+        return (f"The server uses no GPU, though its image is made for one: {first_line(said)}",)
 
     def diagnose_exit(self, exit_code: int, reason: str, log: str) -> Fault:
         """From the exit code, then from the load error, then from what else the log says."""
-        killed = _diagnose_signal(exit_code, reason, Phase.LOAD, "while loading the model")
+        killed = _diagnose_signal(exit_code, reason, Phase.LOAD, "while loading the model", log)
         if killed is not None:
             return killed
         error = serving_log.find_load_error(log)
         if error is not None:
-            return _diagnose_load_error(error, exit_code)
+            return _diagnose_load_error(error, exit_code, log)
+        library = serving_log.find_missing_gpu_library(log)
+        if library is not None:
+            return fault(
+                "gpu_unusable",
+                Phase.START,
+                f"The server lacks a library of the GPU: {first_line(library)}",
+                detail=library,
+                evidence=Evidence(exit_code=exit_code, log_line=library),
+            )
         bad_flag = serving_log.find_bad_flag(log)
         if exit_code == _EXIT_REFUSED and bad_flag is not None:
             return fault(
@@ -142,7 +160,7 @@ class TensorFlowServing:
 
     def diagnose_crash(self, exit_code: int, reason: str, log: str, asked: str) -> Fault:
         """A server has no reason to end while it answers, so a request made it."""
-        killed = _diagnose_signal(exit_code, reason, Phase.QUERY, f"while answering {asked}")
+        killed = _diagnose_signal(exit_code, reason, Phase.QUERY, f"while answering {asked}", log)
         if killed is not None:
             return killed
         last = serving_log.last_line(log)
@@ -192,7 +210,9 @@ class TensorFlowServing:
         return TensorFlowServingClient(endpoint, self.model_name, wake)
 
 
-def _diagnose_signal(exit_code: int, reason: str, phase: Phase, when: str) -> Fault | None:
+def _diagnose_signal(
+    exit_code: int, reason: str, phase: Phase, when: str, log: str
+) -> Fault | None:
     evidence = Evidence(exit_code=exit_code)
     if exit_code == 128 + signal.SIGILL:
         return fault(
@@ -205,6 +225,13 @@ def _diagnose_signal(exit_code: int, reason: str, phase: Phase, when: str) -> Fa
         return fault(
             "server_killed", phase, f"The server was killed {when} ({reason}).", evidence=evidence
         )
+    if exit_code == 128 + signal.SIGABRT and serving_log.says_bad_alloc(log):
+        return fault(
+            "out_of_memory",
+            phase,
+            f"The server was given no more memory {when}, and ended itself.",
+            evidence=evidence,
+        )
     if exit_code in _CRASHES:
         return fault(
             "server_crashed", phase, f"The server crashed {when} ({reason}).", evidence=evidence
@@ -212,7 +239,7 @@ def _diagnose_signal(exit_code: int, reason: str, phase: Phase, when: str) -> Fa
     return None
 
 
-def _diagnose_load_error(error: serving_log.LoadError, exit_code: int) -> Fault:
+def _diagnose_load_error(error: serving_log.LoadError, exit_code: int, log: str) -> Fault:
     """Decides by the message, then by the status code, what kind of load error it is."""
     text = f"{error.code}: {error.message}"
     # Words in the name of a folder, the model's above all, say nothing of the fault.
@@ -220,7 +247,9 @@ def _diagnose_load_error(error: serving_log.LoadError, exit_code: int) -> Fault:
     evidence = Evidence(exit_code=exit_code, log_line=text.splitlines()[0])
 
     def found(category: str, summary: str, hint: str | None = None) -> Fault:
-        return fault(category, Phase.LOAD, summary, detail=text, hint=hint, evidence=evidence)
+        early = category == "server_flags_refused" and not serving_log.has_begun_loading(log)
+        phase = Phase.START if early else Phase.LOAD
+        return fault(category, phase, summary, detail=text, hint=hint, evidence=evidence)
 
     op = find_missing_op(error.message)
     if op is not None:
@@ -228,16 +257,117 @@ def _diagnose_load_error(error: serving_log.LoadError, exit_code: int) -> Fault:
             "op_missing", f"The server's TensorFlow does not have the op {op.name!r}.", op.hint
         )
     said = f"the server says {first_line(text)}"
-    if error.code == "PERMISSION_DENIED" or "permission denied" in words:
-        return found("model_not_delivered", f"The server may not read the model: {said}")
-    if error.code == "RESOURCE_EXHAUSTED":
-        return found("out_of_memory", f"The model does not fit into memory: {said}")
-    if "warmup" in words or "warm-up" in words:
+    for category, summary, hint, applies in _LOAD_ERRORS:
+        if applies(error, words):
+            return found(category, f"{summary}: {said}", hint)
+    if serving_log.ended_warming_up(log):  # the error is that of the request
         return found("warm_up_failed", f"The model's warm-up requests fail: {said}")
-    if "address already in use" in words or "failed to bind" in words:
-        return found("platform_failed", f"The server cannot listen: {said}")
-    if "batching" in words or "allowed_batch_sizes" in words or "protobuf file" in words:
-        return found("server_flags_refused", f"The server refuses its configuration: {said}")
-    if "/variables/variables" in error.message or "checkpoint" in words:
-        return found("variables_unreadable", f"The model's variables cannot be read: {said}")
     return found("model_load_failed", f"The model cannot be loaded: {said}")
+
+
+def _says(*parts: str) -> Callable[[serving_log.LoadError, str], bool]:
+    return lambda _, words: any(part in words for part in parts)
+
+
+# tensorflow/core/util/tensor_bundle, and the table format that its index has
+_VARIABLES_CORRUPT = re.compile(
+    "checkpoint|an sstable|tensor ?bundle|checksum does not match|bad block type|corrupted block|"
+    "block checksum mismatch|read less bytes than requested"
+)
+_SERVED_TAGS_HINT = (
+    "Export the model with the tags that the server looks for (serve, or those of its flag "
+    "--saved_model_tags), or set that flag in ServingSpec.tensorflow_serving.args."
+)
+
+# Category, summary, hint (None for the category's own), and whether it is that. The first counts.
+_LOAD_ERRORS: tuple[
+    tuple[str, str, str | None, Callable[[serving_log.LoadError, str], bool]], ...
+] = (
+    (
+        "model_not_delivered",
+        "The server may not read the model",
+        None,
+        lambda error, words: error.code == "PERMISSION_DENIED" or "permission denied" in words,
+    ),
+    (
+        "out_of_memory",
+        "The model does not fit into memory",
+        None,
+        lambda error, words: error.code == "RESOURCE_EXHAUSTED" or "out_of_memory" in words,
+    ),
+    (
+        "gpu_unusable",
+        "The server cannot use its GPU",
+        None,
+        _says(
+            "dnn library is not found",
+            "dnn library initialization failed",
+            "failed to initialize cuda",
+            "cuda_error_",
+            "cuda driver version is insufficient",
+        ),
+    ),
+    (
+        "warm_up_failed",
+        "The model's warm-up requests fail",
+        None,
+        _says("warmup", "warm-up"),
+    ),
+    (
+        "platform_failed",
+        "The server cannot listen",
+        None,
+        _says("address already in use", "failed to bind"),
+    ),
+    (
+        "server_flags_refused",
+        "The server refuses its configuration",
+        None,
+        _says("batching", "allowed_batch_sizes", "protobuf file"),
+    ),
+    (
+        "graph_version_mismatch",
+        "The model's graph is of another TensorFlow",
+        None,
+        _says(
+            "min consumer version",
+            "below min producer",
+            "graphdef-interpreting binary is up to date",
+        ),
+    ),
+    (
+        "tags_missing",
+        "The model has no MetaGraph with the tags that the server looks for",
+        _SERVED_TAGS_HINT,
+        _says("could not find meta graph def matching supplied tags"),
+    ),
+    (
+        "model_missing",
+        "The server finds no SavedModel in the model's folder",
+        None,
+        _says("does not appear to contain a savedmodel"),
+    ),
+    (
+        "model_unreadable",
+        "The model's graph cannot be read",
+        None,
+        lambda error, words: (
+            "saved_model.pb" in error.message
+            and ("can't parse" in words or error.code == "DATA_LOSS")
+        ),
+    ),
+    (
+        "variables_unreadable",
+        "The model's variables cannot be read",
+        None,
+        lambda error, words: (
+            "/variables/variables" in error.message or _VARIABLES_CORRUPT.search(words) is not None
+        ),
+    ),
+    (
+        "asset_unreadable",
+        "A file that the model reads cannot be read",
+        None,
+        lambda error, words: "/assets/" in error.message or "asset" in words,
+    ),
+)

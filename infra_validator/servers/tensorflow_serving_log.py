@@ -30,6 +30,13 @@ _WARM_UP = re.compile(
 )
 _NO_WARM_UP = "No warmup data file found at "
 _NOTE = re.compile(r"the embedded server ignores --\S.*|^unknown argument: .*", re.MULTILINE)
+# Of a build for GPU: tensorflow/core/common_runtime/gpu/gpu_device.cc, xla/stream_executor/cuda.
+_NO_GPU = re.compile(
+    r"Could not load dynamic library 'lib(?:cu|nv)[^']*'|Cannot dlopen some GPU libraries|"
+    r"failed call to cuInit: |Could not find cuda drivers on your machine|"
+    r"Loaded runtime CuDNN library: \S+ but source was compiled with"
+)
+_NO_GPU_LIBRARY = re.compile(r"error while loading shared libraries: lib(?:cu|nv)\S+: .*")
 _VERSION = re.compile(r"TensorFlow (ModelServer|Library): (.*)$", re.MULTILINE)
 
 
@@ -107,6 +114,12 @@ def find_warm_up(log: str) -> tuple[int, float] | None:
     return (int(match[1]), int(match[2]) / 1e6) if match is not None else None
 
 
+def ended_warming_up(log: str) -> bool:
+    """Whether the server had begun to replay warm-up records and was not done with them."""
+    begun = log.rfind("Starting to read warmup data for model at ")
+    return begun >= 0 and log.find("Finished reading warmup data for model at ", begun) < 0
+
+
 def has_no_warm_up(log: str) -> bool:
     """Whether the server found no warm-up records with the model."""
     return _NO_WARM_UP in log
@@ -115,6 +128,26 @@ def has_no_warm_up(log: str) -> bool:
 def find_notes(log: str) -> tuple[str, ...]:
     """Lines about flags that have no effect, each once."""
     return tuple(dict.fromkeys(note.strip() for note in _NOTE.findall(log)))
+
+
+def find_lost_gpu(log: str) -> str | None:
+    """The first line by which a server built for GPU says that it does without, or None."""
+    match = _NO_GPU.search(log)
+    if match is None:
+        return None
+    line = log[log.rfind("\n", 0, match.start()) + 1 :].partition("\n")[0]
+    return _PREFIX.sub("", line.strip())
+
+
+def find_missing_gpu_library(log: str) -> str | None:
+    """What the loader says of a GPU's library without which the server does not start, or None."""
+    match = _NO_GPU_LIBRARY.search(log)
+    return match[0].strip() if match is not None else None
+
+
+def says_bad_alloc(log: str) -> bool:
+    """Whether the server ended itself because it was given no memory."""
+    return "std::bad_alloc" in log or "CUDA_ERROR_OUT_OF_MEMORY" in log
 
 
 def find_versions(output: str) -> dict[str, str]:

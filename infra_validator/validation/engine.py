@@ -48,6 +48,7 @@ from infra_validator.servers.tensorflow_serving import TensorFlowServing
 from infra_validator.text import count
 from infra_validator.tfrecord import write_records
 from infra_validator.validation.attempt import Attempt, AttemptLimits
+from infra_validator.validation.explain import explain
 from infra_validator.validation.outcome import (
     blame_warm_up,
     compare_first_requests,
@@ -446,6 +447,11 @@ class _Validation:
         report = attempt.run(trial.requests)
         if report.fault is not None and trial.role == ModelRole.STAMPED:
             report = dataclasses.replace(report, fault=blame_warm_up(report.fault))
+        if report.fault is not None:
+            explained = explain(
+                report.fault, self._files, trial.model.uri, report.server.get("versions") or {}
+            )
+            report = dataclasses.replace(report, fault=explained)
         self._attempts[index].append(report)
         for note in report.notes:
             _logger.warning("%s: %s", subject, note)

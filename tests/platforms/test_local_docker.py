@@ -823,7 +823,7 @@ def test_a_broken_model_is_told_by_the_servers_own_error(
     report = validate(
         model=model, docker={"model_delivery": delivery}, limits=pb.ValidationSpec(num_tries=5)
     )
-    assert told(report) == ("model_load_failed", Blame.MODEL, Phase.LOAD)
+    assert told(report) == ("variables_unreadable", Blame.MODEL, Phase.LOAD)
     assert "DATA_LOSS: " in report.reason
     assert report.fault is not None
     assert report.fault.evidence.exit_code == 255

@@ -109,3 +109,11 @@ def test_knows_what_tensorflow_says_of_an_incomplete_model(
     assert (fault.category, fault.blame, fault.phase) == (category, Blame.MODEL, Phase.QUERY)
     assert named in fault.summary
     assert (fault.detail, fault.evidence.grpc_code) == (details, code.name)
+
+
+def test_a_message_that_is_too_large_for_what_lies_between_is_not_for_want_of_memory() -> None:
+    fault = diagnose(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (5000 vs. 4096)"
+    )
+    assert (fault.category, fault.blame) == ("message_too_large", Blame.INFRASTRUCTURE)
+    assert "larger than max" in fault.summary

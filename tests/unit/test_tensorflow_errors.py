@@ -17,9 +17,9 @@ PYTHON = "tf.py_function"
             "Custom>Op",
         ),
         (
-            "No OpKernel was registered to support Op 'SentencepieceOp' used by {{node x}} with "
+            "No OpKernel was registered to support Op 'Unheard' used by {{node x}} with "
             "these attrs: []",
-            "SentencepieceOp",
+            "Unheard",
         ),
         ("two lines\nOp type not registered 'A' in binary", "A"),
     ],
@@ -70,3 +70,18 @@ def test_hides_an_index_but_not_what_is_right() -> None:
 @pytest.mark.parametrize("text", ["", "Op type not registered 'A'", "{{node a}} dims [1,2]"])
 def test_hides_nothing_else(text: str) -> None:
     assert hide_content(text) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("SentencepieceOp", "tensorflow-text"),
+        ("WhitespaceTokenizeWithOffsets", "tensorflow-text"),
+        ("SimpleMLInferenceOpWithHandle", "tensorflow-decision-forests"),
+        ("IO>ReadableInit", "tensorflow-io"),
+    ],
+)
+def test_knows_the_package_that_an_op_is_likely_of(name: str, package: str) -> None:
+    missing = find_missing_op(f"Op type not registered '{name}' in binary running on host.")
+    assert missing is not None
+    assert package in (missing.hint or "")

@@ -140,15 +140,54 @@ def test_an_end_by_a_signal(
         (
             "NOT_FOUND",
             "Could not find meta graph def matching supplied tags: { serve }. To inspect ...",
-            "model_load_failed",
+            "tags_missing",
         ),
         (
             "NOT_FOUND",
             "Specified file path does not appear to contain a SavedModel bundle (should have a "
             "file called `saved_model.pb`)\nSpecified file path: /m/1",
-            "model_load_failed",
+            "model_missing",
         ),
-        ("DATA_LOSS", "Can't parse /m/1/saved_model.pb as binary proto", "model_load_failed"),
+        ("DATA_LOSS", "Can't parse /m/1/saved_model.pb as binary proto", "model_unreadable"),
+        (
+            "INVALID_ARGUMENT",
+            "GraphDef min consumer version 9999 above current version 1645 for TensorFlow 2.16.1. "
+            " Please upgrade TensorFlow.",
+            "graph_version_mismatch",
+        ),
+        (
+            "INVALID_ARGUMENT",
+            "GraphDef producer version 20 below min producer 21 supported by TensorFlow 2.16.1.  "
+            "Please regenerate your graph.",
+            "graph_version_mismatch",
+        ),
+        (
+            "INVALID_ARGUMENT",
+            "NodeDef mentions attr 'grad_x' not in Op<name=MatMul; ...>; NodeDef: {{node MatMul}}."
+            " (Check whether your GraphDef-interpreting binary is up to date with your "
+            "GraphDef-generating binary.).",
+            "graph_version_mismatch",
+        ),
+        (
+            "NOT_FOUND",
+            "/m/1/assets/words.txt; No such file or directory\n\t [[{{node "
+            "key_value_init/InitializeTableFromTextFileV2}}]]",
+            "asset_unreadable",
+        ),
+        ("UNIMPLEMENTED", "DNN library is not found.\n\t [[{{node conv}}]]", "gpu_unusable"),
+        (
+            "INTERNAL",
+            "cudaGetDevice() failed. Status: CUDA driver version is insufficient for CUDA runtime "
+            "version",
+            "gpu_unusable",
+        ),
+        (
+            "INTERNAL",
+            "failed to allocate memory: CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+            "out_of_memory",
+        ),
+        ("PERMISSION_DENIED", "/m/1/saved_model.pb; Permission denied", "model_not_delivered"),
+        ("UNKNOWN", "Failed to bind to address [::]:8500", "platform_failed"),
         (
             "NOT_FOUND",
             "Unsuccessful TensorSliceReader constructor: Failed to find any matching files for "
@@ -160,6 +199,7 @@ def test_an_end_by_a_signal(
             "Checksum does not match: stored 1 vs. calculated on the restored bytes 2 (checkpoint)",
             "variables_unreadable",
         ),
+        ("DATA_LOSS", "not an sstable (bad magic number)", "variables_unreadable"),
         (
             "RESOURCE_EXHAUSTED",
             "Insufficient resources to load servable {name: m version: 1}",
@@ -219,7 +259,7 @@ NO_MODEL = (
 )
 @pytest.mark.parametrize(
     ("message", "category"),
-    [(MISSING_VARIABLES, "variables_unreadable"), (NO_MODEL, "model_load_failed")],
+    [(MISSING_VARIABLES, "variables_unreadable"), (NO_MODEL, "model_missing")],
 )
 def test_the_models_name_in_a_path_does_not_decide(name: str, message: str, category: str) -> None:
     log = refused("NOT_FOUND", message.replace("{base}", f"/work/models/{name}"), name)
@@ -260,6 +300,52 @@ def test_the_last_words_are_told() -> None:
     assert fault.evidence.log_line == "last words"
     silent = TensorFlowServing("m").diagnose_exit(7, "exit code 7", "")
     assert silent.evidence.log_line is None
+
+
+CUDNN = "libcudnn.so.9: cannot open shared object file: No such file or directory"
+
+
+def test_a_gpu_library_without_which_the_server_does_not_start() -> None:
+    log = f"tensorflow_model_server: error while loading shared libraries: {CUDNN}\n"
+    fault = TensorFlowServing("m").diagnose_exit(127, "exit code 127", log)
+    assert (fault.category, fault.blame) == ("gpu_unusable", Blame.INFRASTRUCTURE)
+    assert "libcudnn.so.9" in fault.summary
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Could not load dynamic library 'libcudnn.so.8'; dlerror: libcudnn.so.8: cannot open",
+        "Cannot dlopen some GPU libraries. Please make sure the missing libraries are installed",
+        "failed call to cuInit: CUDA_ERROR_NO_DEVICE: no CUDA-capable device is detected",
+    ],
+)
+@pytest.mark.parametrize(
+    ("image", "noted"),
+    [
+        ("tensorflow/serving:2.16.1-gpu", True),
+        ("tensorflow/serving:latest-devel-gpu", True),
+        ("gpu.example:5000/serving:2.16.1", False),
+        (None, False),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_noted_where_the_image_is_made_for_one(
+    line: str, image: str | None, noted: bool
+) -> None:
+    log = f"2026-07-01 10:00:00.000001: W external/x/y.cc:64] {line}\n{LOADING}"
+    facts = TensorFlowServing("m", image=image).read_log(log)
+    assert facts.fatal is None
+    assert [line in note for note in facts.notes] == [True] * noted
+
+
+def test_a_server_that_is_given_no_memory_is_not_crashed_by_its_model() -> None:
+    log = f"{LOADING}terminate called after throwing an instance of 'std::bad_alloc'\n"
+    binary = TensorFlowServing("m")
+    for fault in (
+        binary.diagnose_exit(134, "SIGABRT", log),
+        binary.diagnose_crash(134, "SIGABRT", log, "request 3"),
+    ):
+        assert (fault.category, fault.blame) == ("out_of_memory", Blame.INFRASTRUCTURE)
 
 
 @pytest.mark.parametrize("code", [0, 1, 255])
