@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from infra_validator.faults import Fault, FaultError, Phase, fault
 from infra_validator.files import storage_fault
-from infra_validator.kubernetes_config import RECEIVER, SERVER
+from infra_validator.kubernetes_config import SERVER
 from infra_validator.runners.base import Exit, ServerTask
 from infra_validator.runners.kubernetes import faults, owner
 from infra_validator.runners.kubernetes.api import (
@@ -25,7 +25,9 @@ from infra_validator.runners.kubernetes.by_hand import kubectl_script
 from infra_validator.runners.kubernetes.forward import Forwarder
 from infra_validator.runners.kubernetes.manifest import pod_manifest
 from infra_validator.runners.kubernetes.places import StreamedModel
-from infra_validator.runners.kubernetes.stream import Archive, send
+from infra_validator.runners.kubernetes.stream import send
+from infra_validator.runners.tar_stream import Archive
+from infra_validator.waiting import Cancelled
 
 if TYPE_CHECKING:
     from infra_validator.runners.kubernetes.delivery import Way
@@ -85,6 +87,8 @@ class KubernetesRunner:
         self._asked_for = False
         self._removed = False
         self._sending = False
+        self._receiving = False
+        self._receiver_runs = threading.Event()
         self._reading = False
         self._open: set[_Interruptible] = set()
         self._forwarder: Forwarder | None = None
@@ -143,6 +147,7 @@ class KubernetesRunner:
         with self._creating:
             self._stopped.set()
         self._server_ended.set()
+        self._receiver_runs.set()
         if self._removed or not self._threads:
             return
         self._interrupt_all()
@@ -161,9 +166,18 @@ class KubernetesRunner:
         try:
             pod = place.api.get(self._path(place), self._stopped)
         except ApiError as error:
-            self._exit = Exit(_KILLED_EXIT, f"its Pod cannot be found any more: {error.status}")
-        except (ConnectionFailed, Interrupted) as error:
-            self._exit = Exit(_KILLED_EXIT, f"the cluster cannot be asked any more: {error}")
+            if error.status == 404:
+                with self._state:
+                    told = self._told()
+                self._fail(faults.diagnose_deleted(self._pod, self._phase, told))
+            else:
+                self._fail(diagnose(error, place.namespace, self._phase))
+        except ConnectionFailed as error:
+            self._fail(
+                faults.diagnose_unreachable(
+                    place.api.address, str(error), self._phase, was_reached=True
+                )
+            )
         else:
             self._exit = faults.exit_of(pod)
 
@@ -192,7 +206,7 @@ class KubernetesRunner:
     def _guarded(self, target: Callable[[], None]) -> None:
         try:
             target()
-        except Interrupted:
+        except (Interrupted, Cancelled):
             pass
         except FaultError as error:
             self._fail(error.fault)
@@ -205,7 +219,7 @@ class KubernetesRunner:
             )
         except OSError as error:
             summary = f"The model cannot be read: {self._task.model.uri}"
-            self._fail(storage_fault(summary, self._phase, error).fault)
+            self._fail(storage_fault(summary, Phase.STAGE, error).fault)
         except Exception as error:
             # It would end with this thread, and the attempt would wait for nothing.
             _logger.exception("A defect in the Kubernetes platform")
@@ -256,7 +270,8 @@ class KubernetesRunner:
         account = settings.service_account_name or (
             step.service_account if step is not None and beside_step else None
         )
-        lifetime = settings.schedule_timeout_seconds + settings.deadline_seconds
+        asking = self._task.asking_seconds
+        lifetime = settings.schedule_timeout_seconds + settings.deadline_with(asking)
         self._identity |= {
             "namespace": place.namespace,
             "model_delivery": way.name,
@@ -275,6 +290,7 @@ class KubernetesRunner:
             owner=step if beside_step else None,
             service_account=account,
             node=way.node,
+            asking_seconds=asking,
         )
         streamed = isinstance(way.place, StreamedModel)
         self._identity["reproduce"] = kubectl_script(
@@ -340,9 +356,11 @@ class KubernetesRunner:
             self._pod = pod
             self._judge()
         place, way = self._platform.place(), self._platform.way(self._task.model)
-        if not self._sending and _runs(pod, "initContainerStatuses", RECEIVER):
+        if not self._sending and faults.is_scheduled(pod) and faults.has_receiver(pod):
             self._sending = True
             self._spawn("send", lambda: self._send(place, way))
+        if faults.receiver_state(pod).keys() & {"running", "terminated"}:
+            self._receiver_runs.set()
         if self._phase != Phase.LOAD:
             return
         if not self._reading:
@@ -365,7 +383,7 @@ class KubernetesRunner:
         """Looks at all that is known; `_state` is held."""
         events = self._told()
         if self._phase != Phase.LOAD:  # of an evicted Pod's containers the API tells no more
-            self._enter(faults.phase_of(self._pod, events))
+            self._enter(faults.phase_of(self._pod, events, receiving=self._receiving))
             waits = faults.waiting_reason(self._pod, events)
             if waits is not None and waits != self._waits:
                 _logger.info("The Pod %s waits: %s", self._name, waits)
@@ -379,6 +397,12 @@ class KubernetesRunner:
     def _told(self) -> list[Mapping[str, Any]] | None:
         """The events; `_state` is held."""
         return None if self._events is None else list(self._events.values())
+
+    def _sends(self, connection: _Interruptible) -> None:
+        with self._state:
+            self._receiving = True  # before the kubelet tells so
+            self._judge()
+        self._opened(connection)
 
     def _send(self, place: Place, way: Way) -> None:
         folders = {}
@@ -395,8 +419,9 @@ class KubernetesRunner:
             self._path(place),
             archive,
             self._stopped,
-            self._opened,
-            lambda: _has_ended_well(self._pod, "initContainerStatuses", RECEIVER),
+            self._sends,
+            self._receiver_runs,
+            lambda: (faults.receiver_state(self._pod).get("terminated") or {}).get("exitCode") == 0,
         )
 
     def _reach(self, place: Place, pod: Mapping[str, Any]) -> None:
@@ -465,21 +490,6 @@ class KubernetesRunner:
                 while kept - len(self._output[0]) > _KEPT_OUTPUT_BYTES:
                     kept -= len(self._output.popleft())
             self._task.wake()
-
-
-def _runs(pod: Mapping[str, Any], kind: str, name: str) -> bool:
-    return any(
-        container.get("name") == name and "running" in (container.get("state") or {})
-        for container in (pod.get("status") or {}).get(kind) or []
-    )
-
-
-def _has_ended_well(pod: Mapping[str, Any], kind: str, name: str) -> bool:
-    return any(
-        container.get("name") == name
-        and ((container.get("state") or {}).get("terminated") or {}).get("exitCode") == 0
-        for container in (pod.get("status") or {}).get(kind) or []
-    )
 
 
 def _facts(pod: Mapping[str, Any]) -> dict[str, Any]:
