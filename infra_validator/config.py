@@ -191,7 +191,7 @@ def parse(
         query = query or not request_config.needs_examples(request_spec)
         checked = _parse_requests(request_spec, query=query)
         requests = checked if query else None
-    platform = _parse_platform(serving_spec, limits, requests)
+    platform = _parse_platform(serving_spec, limits)
     return ValidationConfig(
         model_name=_parse_model_name(serving_spec.model_name),
         serving=_parse_tensorflow_serving(serving_spec, platform.name),
@@ -258,13 +258,7 @@ def _parse_model_name(name: str) -> str:
     return name
 
 
-def _count_requests(requests: RequestConfig | None) -> int:
-    return 0 if requests is None else requests.num_examples * len(requests.signature_names)
-
-
-def _parse_platform(
-    spec: pb.ServingSpec, limits: LimitsConfig, requests: RequestConfig | None
-) -> PlatformConfig:
+def _parse_platform(spec: pb.ServingSpec, limits: LimitsConfig) -> PlatformConfig:
     kind = spec.WhichOneof("serving_platform")
     if kind is None:
         raise SpecError(
@@ -282,9 +276,8 @@ def _parse_platform(
         return PlatformConfig(kind, docker_config.parse(spec.local_docker))
     if kind == "kubernetes":
         kubernetes_config.check_variables(spec.tensorflow_serving.env)
-        asking = limits.request_seconds * _count_requests(requests)
         return PlatformConfig(
-            kind, kubernetes_config.parse(spec.kubernetes, limits.loading_seconds, asking)
+            kind, kubernetes_config.parse(spec.kubernetes, limits.loading_seconds)
         )
     return PlatformConfig(kind, to_dict(getattr(spec, kind)))
 

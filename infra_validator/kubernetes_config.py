@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import decimal
 import enum
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -107,6 +108,7 @@ class KubernetesSettings:
 
     Attributes:
         deadline_seconds: after which the cluster ends the Pod; above the loading limit.
+            Unless the user set it, the time for requests comes on top.
         deadline_is_users: whether the user set it.
         max_loading_seconds: ValidationSpec.max_loading_time_seconds.
     """
@@ -141,16 +143,23 @@ class KubernetesSettings:
     delivery_timeout_seconds: int
     client_timeout_seconds: int
 
+    def deadline_with(self, asking_seconds: float) -> int:
+        """After how many seconds the cluster ends a Pod.
 
-def parse(
-    config: pb.KubernetesConfig, max_loading_seconds: float, asking_seconds: float = 0.0
-) -> KubernetesSettings:
+        Args:
+            asking_seconds: what all requests together may take at most.
+        """
+        if self.deadline_is_users:
+            return self.deadline_seconds
+        return self.deadline_seconds + math.ceil(min(asking_seconds, _MAX_ASKING_SECONDS))
+
+
+def parse(config: pb.KubernetesConfig, max_loading_seconds: float) -> KubernetesSettings:
     """Checks the configuration of the Kubernetes platform.
 
     Args:
         config: as the user wrote it.
         max_loading_seconds: ValidationSpec.max_loading_time_seconds.
-        asking_seconds: what all requests together may take at most.
 
     Raises:
         SpecError: for the first field that can never work.
@@ -170,9 +179,7 @@ def parse(
         config.delivery_timeout_seconds,
         DEFAULT_DELIVERY_TIMEOUT_SECONDS,
     )
-    needed = (
-        pull + start + delivery + max_loading_seconds + min(asking_seconds, _MAX_ASKING_SECONDS)
-    )
+    needed = pull + start + delivery + max_loading_seconds
     volumes = tuple(
         _volume(f"volumes[{index}]", _plain(volume)) for index, volume in enumerate(config.volumes)
     )
@@ -187,7 +194,7 @@ def parse(
         deadline_seconds=_deadline(
             config.active_deadline_seconds,
             max_loading_seconds,
-            int(needed) + _DEADLINE_MARGIN_SECONDS,
+            math.ceil(needed) + _DEADLINE_MARGIN_SECONDS,
         ),
         deadline_is_users=bool(config.active_deadline_seconds),
         max_loading_seconds=max_loading_seconds,
@@ -248,10 +255,16 @@ def hide_values(config: pb.KubernetesConfig) -> None:
     if spec is None:
         return
     for containers in ("containers", "initContainers"):
-        for container in spec.struct_value.fields[containers].list_value.values:
-            for entry in container.struct_value.fields["env"].list_value.values:
+        for container in _elements(spec, containers):
+            for entry in _elements(container, "env"):
                 if "value" in entry.struct_value.fields:
                     entry.struct_value.fields["value"].string_value = HIDDEN
+
+
+def _elements(value: Any, key: str) -> Sequence[Any]:
+    """The list below a key of a Struct's value; to look it up where it is not would make it."""
+    fields = value.struct_value.fields
+    return list(fields[key].list_value.values) if key in fields else []
 
 
 HIDDEN = "(not shown)"

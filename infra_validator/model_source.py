@@ -21,6 +21,7 @@ class ModelSource:
 
     Attributes:
         uri: the SavedModel's folder, a local path or a remote URI.
+        check: raises `Cancelled` once the validation is given up.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class ModelSource:
         self.uri = uri.rstrip("/")
         self._files = files
         self._staging = staging
-        self._check = check
+        self.check = check
         self._lock = threading.Lock()
         self._path = local_path(self.uri) or copy
 
@@ -74,7 +75,7 @@ class ModelSource:
             if self._path is None:
                 target = self._staging / "model"
                 try:
-                    copy_tree(self._files, self.uri, str(target), self._check)
+                    copy_tree(self._files, self.uri, str(target), self.check)
                 except OSError as error:
                     raise storage_fault(
                         f"The model cannot be copied to this machine: {self.uri}",

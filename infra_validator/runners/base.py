@@ -35,12 +35,14 @@ class ServerTask:
         workdir: a private folder that exists for this attempt only.
         wake: to be called, from any thread, whenever something changed that
             the runner's other methods would now tell.
+        asking_seconds: what all requests together may take at most.
     """
 
     binary: ServingBinary
     model: ModelSource
     workdir: Path
     wake: Callable[[], None]
+    asking_seconds: float = 0.0
 
 
 class Runner(Protocol):

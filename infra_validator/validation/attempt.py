@@ -116,7 +116,8 @@ class Attempt:
             self._cancellation.unsubscribe(self._wake)
             self._timeline.enter(Phase.STOP)
             try:
-                identity = identity or self._runner.identity()
+                if found is not None:  # else it is known, or the validation is given up
+                    identity = identity or self._runner.identity()
             finally:
                 self._runner.stop()
                 self._timeline.finish()

@@ -417,7 +417,15 @@ class _Validation:
         workdir = self._workspace / f"{index}-{number}"
         workdir.mkdir(mode=0o700)
         wake = Wake()
-        runner = platform.create_runner(ServerTask(server, trial.model, workdir, wake))
+        runner = platform.create_runner(
+            ServerTask(
+                server,
+                trial.model,
+                workdir,
+                wake,
+                asking_seconds=self._config.limits.request_seconds * len(trial.requests),
+            )
+        )
         attempt = Attempt(
             number,
             runner,

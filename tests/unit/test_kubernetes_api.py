@@ -25,6 +25,7 @@ from infra_validator.runners.kubernetes.api import (
     Interrupted,
 )
 from infra_validator.runners.kubernetes.platform import KubernetesPlatform
+from infra_validator.waiting import Cancellation, Cancelled
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
@@ -177,6 +178,53 @@ def test_riding_can_be_ended(server: Server, api: Api) -> None:
     with pytest.raises(Interrupted):
         api.get("/version", stopped)
     assert time.monotonic() - began < 5
+
+
+@pytest.fixture
+def cancellation() -> Cancellation:
+    return Cancellation()
+
+
+@pytest.fixture
+def cancellable(api: Api, cancellation: Cancellation) -> Api:
+    return Api(api.cluster, check=cancellation.check)
+
+
+def test_riding_out_ends_once_all_is_given_up(
+    server: Server, cancellable: Api, cancellation: Cancellation
+) -> None:
+    """Also where nobody else could tell it, as while the cluster is looked for."""
+    server.answers = [say(503, "no", Retry_After="30")]
+    threading.Timer(0.3, cancellation.cancel, ["SIGTERM"]).start()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        cancellable.get("/version")
+    assert time.monotonic() - began < 10
+
+
+def test_what_is_given_up_is_still_deleted_if_that_goes_soon(
+    server: Server, cancellable: Api, cancellation: Cancellation
+) -> None:
+    cancellation.cancel("SIGTERM")
+    server.answers = [hang_up, say(503, "no", Retry_After="30"), say(200, {})]
+    began = time.monotonic()
+    assert cancellable.delete("/api/v1/namespaces/n/pods/p") is True
+    assert time.monotonic() - began < 10
+
+
+def test_what_is_given_up_is_not_deleted_for_ever(
+    server: Server,
+    cancellable: Api,
+    cancellation: Cancellation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kubernetes_api, "_LAST_RIDE_OUT_SECONDS", 0.5)
+    server.answers = [say(503, "no") for _ in range(100)]
+    threading.Timer(0.3, cancellation.cancel, ["SIGTERM"]).start()
+    began = time.monotonic()
+    with pytest.raises(ApiError):
+        cancellable.delete("/api/v1/namespaces/n/pods/p")
+    assert time.monotonic() - began < 10
 
 
 def test_what_is_gone_already_is_deleted(server: Server, api: Api) -> None:

@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,17 @@ from urllib.parse import urlencode, urlsplit
 
 import tenacity
 
+from infra_validator.waiting import Cancelled, Deadline
+
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _DEFAULT_KUBECONFIG = "~/.kube/config"
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
 _RIDE_OUT_SECONDS = 60.0
+# Who gives up a validation may not wait for long, and yet nothing should be left.
+_LAST_RIDE_OUT_SECONDS = 10.0
+_LAST_PAUSE_SECONDS = 1.0
+_NOTICE_SECONDS = 0.25
 _REOPEN_SECONDS = 0.2
 # An idle watch is opened anew, so that a connection that died silently is noticed.
 _WATCH_SECONDS = 120
@@ -141,12 +148,20 @@ def service_account_namespace() -> str | None:
 class Api:
     """The API server. May be used by several threads."""
 
-    def __init__(self, cluster: Cluster, read_seconds: float = _READ_SECONDS) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        read_seconds: float = _READ_SECONDS,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Contacts nobody yet.
 
         Args:
             cluster: where it is.
             read_seconds: how long to wait for an answer.
+            check: raises `Cancelled` once all is given up; nothing is ridden out
+                any more then, except that what is to be deleted is tried for a
+                little while.
         """
         from kubernetes.client import ApiClient
 
@@ -154,6 +169,7 @@ class Api:
         self._client = ApiClient(cluster.configuration)
         self._pool = self._client.rest_client.pool_manager
         self._read_seconds = read_seconds
+        self._check = check
 
     @property
     def address(self) -> str:
@@ -188,6 +204,7 @@ class Api:
             ApiError: if it is refused.
             ConnectionFailed: if the API cannot be reached for a while.
             Interrupted: once `stopped` is set.
+            Cancelled: once all is given up.
         """
         return self._riding_out(
             lambda: self.call("GET", path, **query), stopped or threading.Event()
@@ -203,8 +220,18 @@ class Api:
             ApiError, ConnectionFailed: as for `get`.
         """
         body = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
+        retrying = tenacity.Retrying(
+            retry=_PASSING,
+            wait=_wait,
+            stop=lambda state: (
+                (state.seconds_since_start or 0.0)
+                >= (_LAST_RIDE_OUT_SECONDS if self._given_up() else _RIDE_OUT_SECONDS)
+            ),
+            sleep=self._pause_briefly_at_last,
+            reraise=True,
+        )
         try:
-            self._riding_out(lambda: self.call("DELETE", path, body), threading.Event())
+            retrying(lambda: self.call("DELETE", path, body))
         except ApiError as error:
             if error.status == 404:
                 return False
@@ -362,21 +389,34 @@ class Api:
 
     def _riding_out(self, call: Callable[[], Any], stopped: threading.Event) -> Any:
         def pause(seconds: float) -> None:
-            if stopped.wait(seconds):
-                raise Interrupted
+            limit = Deadline.after(seconds)
+            self._check()
+            while not limit.expired():
+                if stopped.wait(min(limit.remaining(), _NOTICE_SECONDS)):
+                    raise Interrupted
+                self._check()
 
         return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(
-                lambda error: (
-                    isinstance(error, ConnectionFailed)
-                    or (isinstance(error, ApiError) and error.passing)
-                )
-            ),
+            retry=_PASSING,
             wait=_wait,
             stop=tenacity.stop_after_delay(_RIDE_OUT_SECONDS),
             sleep=pause,
             reraise=True,
         )(call)
+
+    def _given_up(self) -> bool:
+        try:
+            self._check()
+        except Cancelled:
+            return True
+        return False
+
+    def _pause_briefly_at_last(self, seconds: float) -> None:
+        began, limit = time.monotonic(), Deadline.after(seconds)
+        while not limit.expired():
+            if self._given_up() and time.monotonic() - began >= _LAST_PAUSE_SECONDS:
+                return
+            time.sleep(min(limit.remaining(), _NOTICE_SECONDS))
 
     @contextlib.contextmanager
     def _request(
@@ -492,6 +532,11 @@ def _resource_of(path: str) -> str:
     return "/".join(part for part in match.groups() if part)
 
 
+_PASSING = tenacity.retry_if_exception(
+    lambda error: (
+        isinstance(error, ConnectionFailed) or (isinstance(error, ApiError) and error.passing)
+    )
+)
 _backoff = tenacity.wait_exponential_jitter(initial=0.2, max=10)
 
 

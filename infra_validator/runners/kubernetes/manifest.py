@@ -54,6 +54,7 @@ def pod_manifest(
     owner: StepPod | None,
     service_account: str | None,
     node: str | None,
+    asking_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """The body of POST /api/v1/namespaces/{namespace}/pods.
 
@@ -69,6 +70,7 @@ def pod_manifest(
         owner: the Pod, of the same namespace, with which this one goes; None for none.
         service_account: its name; None for the namespace's own.
         node: the only node on which it may run; None for any.
+        asking_seconds: what all requests together may take at most.
     """
     own: dict[str, Any] = {
         "apiVersion": "v1",
@@ -79,7 +81,10 @@ def pod_manifest(
             "labels": dict(settings.labels),
             "annotations": dict(settings.annotations),
         },
-        "spec": _spec(settings, binary, model, user, service_account),
+        "spec": {
+            **_spec(settings, binary, model, user, service_account),
+            "activeDeadlineSeconds": settings.deadline_with(asking_seconds),
+        },
     }
     if not settings.istio_sidecar:
         for kind in ("labels", "annotations"):  # older Istio reads the one, newer the other
@@ -121,7 +126,6 @@ def _spec(
         )
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        "activeDeadlineSeconds": settings.deadline_seconds,
         # The entry point passes no signal on, so a polite end would only take the time.
         "terminationGracePeriodSeconds": 0,
         "automountServiceAccountToken": isinstance(model, UriModel),

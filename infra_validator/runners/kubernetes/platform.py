@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from infra_validator.faults import FaultError, Phase, fault
@@ -63,6 +63,7 @@ class KubernetesPlatform:
         self.settings = settings
         self._lock = threading.Lock()
         self._place: Place | None = None
+        self._check: Callable[[], None] = lambda: None
         self._ways: dict[str, Way] = {}
 
     @property
@@ -78,6 +79,7 @@ class KubernetesPlatform:
 
     def prepare(self, binary: ServingBinary, model: ModelSource) -> None:
         """Finds the cluster, sweeps what dead validators left there, has the model at hand."""
+        self._check = model.check
         place = self.place()
         with api_faults(place.api, place.namespace, Phase.STAGE):
             _sweep(place)
@@ -101,7 +103,7 @@ class KubernetesPlatform:
         """
         with self._lock:
             if self._place is None:
-                self._place = _find_place(self.settings)
+                self._place = _find_place(self.settings, self._check)
             return self._place
 
     def way(self, model: ModelSource) -> Way:
@@ -131,7 +133,7 @@ def api_faults(api: Api, namespace: str, phase: Phase) -> Iterator[None]:
         raise FaultError(faults.diagnose_unreachable(api.address, str(error), phase)) from error
 
 
-def _find_place(settings: KubernetesSettings) -> Place:
+def _find_place(settings: KubernetesSettings, check: Callable[[], None]) -> Place:
     try:
         cluster = find_cluster(settings.kubeconfig, settings.context)
     except ImportError as error:
@@ -141,7 +143,7 @@ def _find_place(settings: KubernetesSettings) -> Place:
         ) from error
     except ClusterConfigError as error:
         raise _not_found(settings, str(error)) from error
-    api = Api(cluster, settings.client_timeout_seconds)
+    api = Api(cluster, settings.client_timeout_seconds, check)
     own = candidates(os.environ, service_account_namespace() if cluster.in_cluster else None)
     step_namespace = own.namespace if cluster.in_cluster else None
     namespace = settings.namespace or step_namespace or cluster.namespace or "default"

@@ -26,6 +26,7 @@ from infra_validator.runners.kubernetes.forward import Forwarder
 from infra_validator.runners.kubernetes.manifest import pod_manifest
 from infra_validator.runners.kubernetes.places import StreamedModel
 from infra_validator.runners.kubernetes.stream import Archive, send
+from infra_validator.waiting import Cancelled
 
 if TYPE_CHECKING:
     from infra_validator.runners.kubernetes.delivery import Way
@@ -161,9 +162,18 @@ class KubernetesRunner:
         try:
             pod = place.api.get(self._path(place), self._stopped)
         except ApiError as error:
-            self._exit = Exit(_KILLED_EXIT, f"its Pod cannot be found any more: {error.status}")
-        except (ConnectionFailed, Interrupted) as error:
-            self._exit = Exit(_KILLED_EXIT, f"the cluster cannot be asked any more: {error}")
+            if error.status == 404:
+                with self._state:
+                    told = self._told()
+                self._fail(faults.diagnose_deleted(self._pod, self._phase, told))
+            else:
+                self._fail(diagnose(error, place.namespace, self._phase))
+        except ConnectionFailed as error:
+            self._fail(
+                faults.diagnose_unreachable(
+                    place.api.address, str(error), self._phase, was_reached=True
+                )
+            )
         else:
             self._exit = faults.exit_of(pod)
 
@@ -192,7 +202,7 @@ class KubernetesRunner:
     def _guarded(self, target: Callable[[], None]) -> None:
         try:
             target()
-        except Interrupted:
+        except (Interrupted, Cancelled):
             pass
         except FaultError as error:
             self._fail(error.fault)
@@ -256,7 +266,8 @@ class KubernetesRunner:
         account = settings.service_account_name or (
             step.service_account if step is not None and beside_step else None
         )
-        lifetime = settings.schedule_timeout_seconds + settings.deadline_seconds
+        asking = self._task.asking_seconds
+        lifetime = settings.schedule_timeout_seconds + settings.deadline_with(asking)
         self._identity |= {
             "namespace": place.namespace,
             "model_delivery": way.name,
@@ -275,6 +286,7 @@ class KubernetesRunner:
             owner=step if beside_step else None,
             service_account=account,
             node=way.node,
+            asking_seconds=asking,
         )
         streamed = isinstance(way.place, StreamedModel)
         self._identity["reproduce"] = kubectl_script(
