@@ -136,23 +136,25 @@ _IMAGE_HINTS: Mapping[str, str] = {
 # How far a Pod has got.
 
 
-def phase_of(pod: Object, events: Sequence[Object] | None) -> Phase:
+def phase_of(pod: Object, events: Sequence[Object] | None, *, receiving: bool = False) -> Phase:
     """What the Pod waits for: SCHEDULE, IMAGE, START, STAGE while files are sent, then LOAD.
 
     Args:
         pod: as the API gave it.
         events: the Pod's; None where they may not be read. Then pulling cannot be
             told from what comes after it, and all of it is IMAGE.
+        receiving: whether files are being sent, as the sender knows before the kubelet tells.
     """
     if _state(pod, SERVER).keys() & {"running", "terminated"}:
         return Phase.LOAD
-    if "running" in _state(pod, RECEIVER):
+    receiver = receiver_state(pod)
+    if "running" in receiver or (receiving and "terminated" not in receiver):
         return Phase.STAGE
-    if not _is_scheduled(pod):
+    if not is_scheduled(pod):
         return Phase.SCHEDULE
     if any(_waiting(pod, name).get("reason") in _IMAGE_REASONS for name in _names(pod)):
         return Phase.IMAGE
-    if "terminated" in _state(pod, RECEIVER):
+    if "terminated" in receiver:
         return Phase.START  # both have the same image
     if events is None:
         return Phase.IMAGE
@@ -808,7 +810,18 @@ def _condition(pod: Object, kind: str) -> Mapping[str, Any]:
     return {}
 
 
-def _is_scheduled(pod: Object) -> bool:
+def has_receiver(pod: Object) -> bool:
+    """Whether there is a container that takes files."""
+    return RECEIVER in _names(pod, "initContainers")
+
+
+def receiver_state(pod: Object) -> Mapping[str, Any]:
+    """Of the container that takes files: the API's one of waiting, running and terminated."""
+    return _state(pod, RECEIVER)
+
+
+def is_scheduled(pod: Object) -> bool:
+    """Whether a node was found."""
     return bool(pod.get("spec", {}).get("nodeName")) or (
         _condition(pod, "PodScheduled").get("status") == "True"
     )

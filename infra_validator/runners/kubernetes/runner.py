@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from infra_validator.faults import Fault, FaultError, Phase, fault
 from infra_validator.files import storage_fault
-from infra_validator.kubernetes_config import RECEIVER, SERVER
+from infra_validator.kubernetes_config import SERVER
 from infra_validator.runners.base import Exit, ServerTask
 from infra_validator.runners.kubernetes import faults, owner
 from infra_validator.runners.kubernetes.api import (
@@ -86,6 +86,8 @@ class KubernetesRunner:
         self._asked_for = False
         self._removed = False
         self._sending = False
+        self._receiving = False
+        self._receiver_runs = threading.Event()
         self._reading = False
         self._open: set[_Interruptible] = set()
         self._forwarder: Forwarder | None = None
@@ -144,6 +146,7 @@ class KubernetesRunner:
         with self._creating:
             self._stopped.set()
         self._server_ended.set()
+        self._receiver_runs.set()
         if self._removed or not self._threads:
             return
         self._interrupt_all()
@@ -215,7 +218,7 @@ class KubernetesRunner:
             )
         except OSError as error:
             summary = f"The model cannot be read: {self._task.model.uri}"
-            self._fail(storage_fault(summary, self._phase, error).fault)
+            self._fail(storage_fault(summary, Phase.STAGE, error).fault)
         except Exception as error:
             # It would end with this thread, and the attempt would wait for nothing.
             _logger.exception("A defect in the Kubernetes platform")
@@ -352,9 +355,11 @@ class KubernetesRunner:
             self._pod = pod
             self._judge()
         place, way = self._platform.place(), self._platform.way(self._task.model)
-        if not self._sending and _runs(pod, "initContainerStatuses", RECEIVER):
+        if not self._sending and faults.is_scheduled(pod) and faults.has_receiver(pod):
             self._sending = True
             self._spawn("send", lambda: self._send(place, way))
+        if faults.receiver_state(pod).keys() & {"running", "terminated"}:
+            self._receiver_runs.set()
         if self._phase != Phase.LOAD:
             return
         if not self._reading:
@@ -377,7 +382,7 @@ class KubernetesRunner:
         """Looks at all that is known; `_state` is held."""
         events = self._told()
         if self._phase != Phase.LOAD:  # of an evicted Pod's containers the API tells no more
-            self._enter(faults.phase_of(self._pod, events))
+            self._enter(faults.phase_of(self._pod, events, receiving=self._receiving))
             waits = faults.waiting_reason(self._pod, events)
             if waits is not None and waits != self._waits:
                 _logger.info("The Pod %s waits: %s", self._name, waits)
@@ -391,6 +396,12 @@ class KubernetesRunner:
     def _told(self) -> list[Mapping[str, Any]] | None:
         """The events; `_state` is held."""
         return None if self._events is None else list(self._events.values())
+
+    def _sends(self, connection: _Interruptible) -> None:
+        with self._state:
+            self._receiving = True  # before the kubelet tells so
+            self._judge()
+        self._opened(connection)
 
     def _send(self, place: Place, way: Way) -> None:
         folders = {}
@@ -407,8 +418,9 @@ class KubernetesRunner:
             self._path(place),
             archive,
             self._stopped,
-            self._opened,
-            lambda: _has_ended_well(self._pod, "initContainerStatuses", RECEIVER),
+            self._sends,
+            self._receiver_runs,
+            lambda: (faults.receiver_state(self._pod).get("terminated") or {}).get("exitCode") == 0,
         )
 
     def _reach(self, place: Place, pod: Mapping[str, Any]) -> None:
@@ -477,21 +489,6 @@ class KubernetesRunner:
                 while kept - len(self._output[0]) > _KEPT_OUTPUT_BYTES:
                     kept -= len(self._output.popleft())
             self._task.wake()
-
-
-def _runs(pod: Mapping[str, Any], kind: str, name: str) -> bool:
-    return any(
-        container.get("name") == name and "running" in (container.get("state") or {})
-        for container in (pod.get("status") or {}).get(kind) or []
-    )
-
-
-def _has_ended_well(pod: Mapping[str, Any], kind: str, name: str) -> bool:
-    return any(
-        container.get("name") == name
-        and ((container.get("state") or {}).get("terminated") or {}).get("exitCode") == 0
-        for container in (pod.get("status") or {}).get(kind) or []
-    )
 
 
 def _facts(pod: Mapping[str, Any]) -> dict[str, Any]:

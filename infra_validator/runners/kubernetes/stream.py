@@ -30,6 +30,7 @@ from infra_validator.runners.kubernetes.api import Api, ApiError, ConnectionFail
 from infra_validator.runners.kubernetes.channels import ERROR, STDERR, STDIN, STDOUT, Channels
 from infra_validator.runners.kubernetes.manifest import RECEIVED
 from infra_validator.text import first_line
+from infra_validator.waiting import Deadline
 
 _logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ _CHUNK_BYTES = 256 * 1024
 _TRIES = 3
 _IDLE_SECONDS = 60.0
 _PROGRESS_SECONDS = 5.0
+_EARLY_SECONDS = 10.0
+_EARLY_PAUSE_SECONDS = 0.1
 
 # Positional parameters: the folder, how many bytes come, a name of our own. What is unpacked gets
 # its place only once it is whole, so that a try that broke is in nobody's way.
@@ -133,9 +136,13 @@ def send(
     archive: Archive,
     stopped: threading.Event,
     opened: Callable[[Channels], None],
+    running: threading.Event,
     arrived: Callable[[], bool],
 ) -> None:
-    """Sends an archive into the Pod's receiving container.
+    """Sends an archive into the Pod's receiving container, as soon as that lets us in.
+
+    The kubelet tells of a container up to a second after it began, and starts the next
+    one only when it looks again; so what is sent before it first looks costs no look.
 
     Args:
         api: the cluster's.
@@ -143,6 +150,7 @@ def send(
         archive: what to send.
         stopped: ends it.
         opened: is told each connection, so that it can be interrupted.
+        running: set once the container is known to run, or `stopped` is set.
         arrived: whether the container is known to have ended well.
 
     Raises:
@@ -154,6 +162,21 @@ def send(
     def pause(seconds: float) -> None:
         if stopped.wait(seconds):
             raise Interrupted
+
+    def send_early() -> None:
+        limit = Deadline.after(_EARLY_SECONDS)
+        while not running.is_set():
+            try:
+                _send_once(api, pod_path, archive, stopped, opened)
+            except (ApiError, FaultError) as error:  # mostly that it does not run yet
+                _logger.debug("Too early to send: %s", error)
+            else:
+                return
+            running.wait(None if limit.expired() else _EARLY_PAUSE_SECONDS)
+        if stopped.is_set():
+            raise Interrupted
+        if not arrived():
+            _send_once(api, pod_path, archive, stopped, opened)
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(
@@ -168,7 +191,7 @@ def send(
         reraise=True,
     )
     try:
-        retrying(lambda: None if arrived() else _send_once(api, pod_path, archive, stopped, opened))
+        retrying(send_early)
     except ConnectionFailed as error:
         if stopped.is_set():
             raise Interrupted from error
