@@ -19,12 +19,11 @@ from infra_validator.runners.base import ServerTask
 from infra_validator.runners.docker_archive import (
     is_self_contained,
     modes_of,
-    pack_files,
-    stream_folder,
 )
 from infra_validator.runners.docker_command import reproduce
 from infra_validator.runners.docker_container import NOBODY, choose_reader, container_config
 from infra_validator.runners.docker_owner import Owner
+from infra_validator.runners.tar_stream import Archive
 from infra_validator.saved_model.reader import MODEL_FILES
 from infra_validator.text import first_line
 
@@ -123,7 +122,7 @@ class ContainerMaker:
         if user is None:
             user, delivery = self._make_with_copy(model), "copy"
         if self._task.binary.config_files:
-            files = pack_files(self._task.binary.config_files)
+            files = b"".join(Archive({}, self._task.binary.config_files).chunks())
             self._api.put_archive(self._name, CONFIG_FOLDER, files)
         return {
             "engine": self._info.get("ServerVersion"),
@@ -190,7 +189,7 @@ class ContainerMaker:
         return user
 
     def _stream(self, model: Path) -> Iterator[bytes]:
-        for chunk in stream_folder(model, self._task.binary.model_layout()):
+        for chunk in Archive({self._task.binary.model_layout(): model}, {}).chunks():
             self._gate.check()
             yield chunk
 

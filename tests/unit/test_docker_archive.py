@@ -18,12 +18,20 @@ from hypothesis import strategies as st
 from infra_validator.runners.docker_archive import (
     is_self_contained,
     modes_of,
-    pack_files,
-    stream_folder,
 )
 from infra_validator.runners.docker_container import FileMode
+from infra_validator.runners.tar_stream import Archive
 
 MIB = 1024 * 1024
+CHUNK = MIB // 4
+
+
+def stream_folder(folder: Path, at: str) -> Iterator[bytes]:
+    return Archive({at: folder}, {}).chunks()
+
+
+def pack_files(files: dict[str, bytes]) -> bytes:
+    return b"".join(Archive({}, files).chunks())
 
 
 def read(stream: Iterator[bytes]) -> dict[str, tarfile.TarInfo]:
@@ -166,7 +174,7 @@ def test_a_sparse_file_beyond_8_gib_is_announced_with_its_size(model: Path) -> N
 def test_only_a_chunk_is_in_memory(model: Path) -> None:
     with (model / "big").open("wb") as file:
         file.truncate(20 * MIB)
-    assert max(map(len, stream_folder(model, "a"))) == MIB
+    assert max(map(len, stream_folder(model, "a"))) == CHUNK
 
 
 def test_a_file_that_shrinks_is_an_error_and_no_wrong_archive(model: Path) -> None:
@@ -175,7 +183,7 @@ def test_a_file_that_shrinks_is_an_error_and_no_wrong_archive(model: Path) -> No
 
     def shrink() -> None:
         for chunk in stream_folder(model, "a"):
-            if len(chunk) == MIB:
+            if len(chunk) == CHUNK:
                 os.truncate(big, MIB)
 
     with pytest.raises(OSError, match="big became shorter"):
@@ -188,7 +196,7 @@ def test_a_file_that_grows_is_sent_as_it_was_announced(model: Path) -> None:
     stream = b""
     for chunk in stream_folder(model, "a"):
         stream += chunk
-        if len(chunk) == MIB:
+        if len(chunk) == CHUNK:
             with big.open("ab") as file:
                 file.write(b"b" * 100)
     assert contents(stream)["a/big"] == b"a" * (2 * MIB)

@@ -15,6 +15,7 @@ from infra_validator.faults import FaultError
 from infra_validator.runners.kubernetes import stream
 from infra_validator.runners.kubernetes.api import ConnectionFailed
 from infra_validator.runners.kubernetes.channels import ERROR, STDERR, STDOUT
+from infra_validator.runners.tar_stream import Archive
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_archive_is_as_long_as_it_says_and_readable_to_everybody(folder: Path) -> None:
-    archive = stream.Archive({"model/a name/1": folder}, {"config/flag": b"text"})
+    archive = Archive({"model/a name/1": folder}, {"config/flag": b"text"})
     content = b"".join(archive.chunks())
     assert len(content) == archive.length
     with tarfile.open(fileobj=io.BytesIO(content)) as unpacked:
@@ -63,7 +64,7 @@ def test_the_archive_is_as_long_as_it_says_and_readable_to_everybody(folder: Pat
 
 
 def test_config_files_alone(tmp_path: Path) -> None:
-    archive = stream.Archive({}, {"config/a": b"1", "config/b": b""})
+    archive = Archive({}, {"config/a": b"1", "config/b": b""})
     content = b"".join(archive.chunks())
     assert len(content) == archive.length
     with tarfile.open(fileobj=io.BytesIO(content)) as unpacked:
@@ -71,14 +72,14 @@ def test_config_files_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_that_shrinks_is_noticed(folder: Path) -> None:
-    archive = stream.Archive({"model": folder}, {})
+    archive = Archive({"model": folder}, {})
     (folder / "variables" / "data").write_bytes(b"short")
     with pytest.raises(OSError, match="became shorter"):
         list(archive.chunks())
 
 
 def test_a_file_that_grows_is_sent_as_it_was(folder: Path) -> None:
-    archive = stream.Archive({"model": folder}, {})
+    archive = Archive({"model": folder}, {})
     with (folder / "variables" / "data").open("ab") as file:
         file.write(b"more")
     assert len(b"".join(archive.chunks())) == archive.length
@@ -95,7 +96,7 @@ def test_the_receiving_script_takes_only_what_is_whole(
     place = tmp_path / "received"
     place.mkdir()
     subprocess.run(["mkfifo", str(place / "done")], check=True)
-    archive = stream.Archive({"model/m/1": folder}, {})
+    archive = Archive({"model/m/1": folder}, {})
     content = b"".join(archive.chunks())
     line = f"{hashlib.sha256(content).hexdigest()}\n".encode()
     sent = {

@@ -25,7 +25,8 @@ from infra_validator.runners.kubernetes.by_hand import kubectl_script
 from infra_validator.runners.kubernetes.forward import Forwarder
 from infra_validator.runners.kubernetes.manifest import pod_manifest
 from infra_validator.runners.kubernetes.places import StreamedModel
-from infra_validator.runners.kubernetes.stream import Archive, send
+from infra_validator.runners.kubernetes.stream import send
+from infra_validator.runners.tar_stream import Archive
 from infra_validator.waiting import Cancelled
 
 if TYPE_CHECKING:
