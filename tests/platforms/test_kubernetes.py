@@ -80,7 +80,7 @@ def validate(kubernetes_namespace: TestNamespace, saved_model: Path) -> Validate
         return run(
             options.pop("model", saved_model),
             image_name=name,
-            images=(tag,),
+            images=options.pop("images", (tag,)),
             kubernetes=kubernetes_namespace.config(**fields),
             **options,
         )
@@ -516,12 +516,21 @@ def slow_model(saved_model: Path, tmp_path: Path) -> Path:
     return model
 
 
+def sweep(namespace: TestNamespace) -> None:
+    """What a later validation does before all else."""
+    platform = KubernetesPlatform(kubernetes_config.parse(namespace.config(), 30))
+    platform.prepare(
+        TensorFlowServing("m", image="x:y"),
+        ModelSource("/nowhere", Gfile(), Path("/nowhere"), lambda: None),
+    )
+    platform.close()
+
+
 @pytest.mark.parametrize("phase", ["schedule", "stage", "load", "query"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_signals_in_every_phase(
     kubernetes_namespace: TestNamespace,
     validator: Callable[..., Validator],
-    validate: Validate,
     slow_model: Path,
     phase: str,
     number: signal.Signals,
@@ -543,7 +552,7 @@ def test_signals_in_every_phase(
         return
     [left] = kubernetes_namespace.pods()
     assert left["spec"]["activeDeadlineSeconds"] > 0
-    assert validate().verdict == Verdict.BLESSED  # and sweeps
+    sweep(kubernetes_namespace)
     assert kubernetes_namespace.pods() == []
 
 
@@ -835,6 +844,80 @@ def test_a_stream_that_breaks_is_sent_again(
     )
     report = running.report(3 * LIMIT_SECONDS)
     assert report.verdict == Verdict.BLESSED, report.reason
+
+
+@pytest.mark.parametrize("phase", ["schedule", "load", "query"])
+def test_giving_up_does_not_wait_for_an_api_that_is_away(
+    kubernetes_namespace: TestNamespace,
+    validate: Validate,
+    split: Path,
+    proxy: Proxy,
+    proxied: str,
+    phase: str,
+) -> None:
+    """Who sends SIGTERM sends SIGKILL half a minute later."""
+    patch, there = PHASES[phase]
+    running = Background(
+        validate,
+        split=split,
+        kubernetes={"kubeconfig": proxied, "reach": "POD_IP", "pod_patch": patch},
+        limits=pb.ValidationSpec(num_tries=1, max_loading_time_seconds=50),
+    )
+    wait_for(lambda: there(kubernetes_namespace), f"the phase {phase}")
+    if phase == "query":
+        time.sleep(2)
+    proxy.close()
+    running.cancellation.cancel("asked by the test")
+    wait_for(lambda: running.outcome, "the end", 30)
+    assert isinstance(running.outcome, Cancelled)
+    assert len(kubernetes_namespace.pods()) == 1  # it could not be deleted
+    kubernetes_namespace.remove_pods()
+
+
+def test_giving_up_does_not_wait_for_an_api_that_never_was_there(
+    validate: Validate, tmp_path: Path
+) -> None:
+    nobody = write_kubeconfig(tmp_path / "k", "http://127.0.0.1:9", {"token": "x"}, "n", None)
+    running = Background(validate, kubernetes={"kubeconfig": str(nobody)})
+    time.sleep(1)
+    running.cancellation.cancel("asked by the test")
+    wait_for(lambda: running.outcome, "the end", 30)
+    assert isinstance(running.outcome, Cancelled)
+
+
+def test_servers_side_by_side_have_a_pod_and_a_verdict_each(
+    kubernetes_namespace: TestNamespace, validate: Validate, split: Path
+) -> None:
+    _, tag = kubernetes_namespace.image
+    report = validate(
+        split=split,
+        images=(tag, "no-such-tag"),
+        kubernetes={"image_pull_policy": "NEVER"},
+        limits=pb.ValidationSpec(num_tries=1, max_parallel_servers=2, max_loading_time_seconds=50),
+    )
+    verdicts = {binary.name.rpartition(":")[2]: binary.verdict for binary in report.binaries}
+    assert verdicts == {tag: Verdict.BLESSED, "no-such-tag": Verdict.UNDETERMINED}
+    assert told(report)[0] == "image_not_found"
+    assert "no-such-tag" in report.reason
+
+
+def test_the_pods_deadline_counts_the_requests_that_are_made(
+    kubernetes_namespace: TestNamespace, validate: Validate, split: Path
+) -> None:
+    running = Background(
+        validate,
+        split=split,
+        kubernetes={"pod_patch": stand_in_server(STAND_IN_FAULT="never_ready")},
+        limits=pb.ValidationSpec(
+            num_tries=1, max_loading_time_seconds=50, request_timeout_seconds=1000
+        ),
+    )
+    [pod] = wait_for(kubernetes_namespace.pods, "the Pod")
+    running.cancellation.cancel("asked by the test")
+    wait_for(lambda: running.outcome, "the end")
+    bare = kubernetes_config.parse(pb.KubernetesConfig(), 50).deadline_seconds
+    asking = pod["spec"]["activeDeadlineSeconds"] - bare
+    assert asking == 3 * 1000
 
 
 def test_a_break_of_the_connection_is_told_soon(
