@@ -584,7 +584,7 @@ def test_a_server_that_fills_the_disk(validate: Validate) -> None:
     config["pod_patch"]["spec"]["volumes"] = [
         {"name": "infra-validator-tmp", "emptyDir": {"sizeLimit": "1Mi"}}
     ]
-    found = fault_of(validate(config))
+    found = fault_of(validate(config, loading=240))  # the kubelet looks now and then
     assert found.category == "storage_limit_exceeded"
     assert 'exceeds the limit "1Mi"' in found.summary
 
