@@ -104,7 +104,12 @@ def test_a_list_of_the_file_is_replaced_by_that_of_the_command_line() -> None:
 def test_every_field_of_the_specs_has_a_path_that_is_taken() -> None:
     paths = list(field_paths())
     assert len(paths) > 40
-    values = ("1", "true", "{}", "NEVER", "MOUNT", "AUTO")
+    choices = (
+        name
+        for message in pb.DESCRIPTOR.message_types_by_name.values()
+        for name in message.enum_values_by_name
+    )
+    values = ("1", "true", "{}", *choices)
     for path in paths:
         accepted = []
         for value in values:
