@@ -87,5 +87,5 @@ def _count_answered(report: Report) -> int:
     return sum(
         request.seconds is not None
         for binary in report.binaries
-        for request in binary.candidate_attempts[-1].requests
+        for request in binary.asking_attempt.requests
     )

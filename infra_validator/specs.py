@@ -58,7 +58,9 @@ def to_message(value: object, message_type: type[Spec], parameter: str) -> Spec:
             if not isinstance(json.loads(value), dict):
                 raise SpecError(f"{parameter}: not a {name}: the JSON text is no object.")
             return json_format.Parse(value, message_type())
-    except (json_format.ParseError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"{parameter}: not a {name}: {error}.") from None
+    except json_format.ParseError as error:
         # Where it was found inside protobuf's parser says nothing to a user.
         raise SpecError(f"{parameter}: {explain_parse_error(str(error))}") from None
     raise SpecError(

@@ -19,21 +19,50 @@ STAND_IN = Path(__file__).parent / "stand_in_server.py"
 
 
 _TEMPORARY = pytest.StashKey[str]()
+_LEFT_BY_WORKERS = pytest.StashKey[set[str]]()
+_SHARED = ("docker", "kubernetes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Gives this run a temporary folder of its own, so that what it leaves can be told."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    config.stash[_LEFT_BY_WORKERS] = set()
     config.stash[_TEMPORARY] = tempfile.mkdtemp(prefix="ivt-", dir="/tmp")
     os.environ["TMPDIR"] = tempfile.tempdir = config.stash[_TEMPORARY]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, those of a file stay together, and those on one engine too.
+
+    What the tests on an engine judge is the engine's own list of containers.
+    """
+    groups: dict[Path, str] = {}
+    for item in items:
+        used = " ".join(getattr(item, "fixturenames", ()))
+        group = next((name for name in _SHARED if name in used), None)
+        if group is not None and groups.get(item.path) != "docker":
+            groups[item.path] = group
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups.get(item.path, str(item.path))))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fails the whole run if a validation in it left anything behind."""
-    left = left_behind()
-    if left:
+    left = left_behind() | session.config.stash[_LEFT_BY_WORKERS]
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_behind"] = sorted(left)  # only the controller's exit code counts
+    elif left:
         print("\nLeft behind by the tests:", *sorted(left), sep="\n  ")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes note of what a worker's tests left behind."""
+    left = getattr(node, "workeroutput", {}).get("left_behind", ())
+    node.config.stash[_LEFT_BY_WORKERS].update(left)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

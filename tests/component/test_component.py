@@ -119,10 +119,10 @@ def test_runtime_parameter_and_placeholder_are_kept_as_they_are() -> None:
             {
                 "serving_spec": tfx_pb2.ServingSpec(
                     tensorflow_serving=tfx_pb2.TensorFlowServing(tags=["1"]),
-                    kubernetes=tfx_pb2.KubernetesConfig(),
+                    kubernetes=tfx_pb2.KubernetesConfig(active_deadline_seconds=10),
                 )
             },
-            "ServingSpec.kubernetes",
+            "ServingSpec.kubernetes.active_deadline_seconds",
         ),
         ({"serving_spec": {**SERVING_DICT, "modelname": "m"}}, "serving_spec: .*modelname"),
         ({"serving_spec": "not json"}, "serving_spec: not a ServingSpec"),

@@ -57,6 +57,7 @@ def test_a_request_that_failed_is_kept_beside_the_report(
     assert execution.files == {
         "INFRA_NOT_BLESSED",
         "infra_validation_report.json",
+        "infra_validation_report.html",
         FAILED_REQUEST_FILE_NAME,
     }
     assert execution.report["attachments"] == [FAILED_REQUEST_FILE_NAME]
@@ -111,7 +112,11 @@ def test_warm_up_that_breaks_the_server_is_not_blessed(
         serving=serving(stand_in, STAND_IN_FAULT="exit_while_loading", STAND_IN_WARM_UP="1"),
         requests=requests(make_warmup=True),
     )
-    assert execution.files == {"INFRA_NOT_BLESSED", "infra_validation_report.json"}
+    assert execution.files == {
+        "INFRA_NOT_BLESSED",
+        "infra_validation_report.json",
+        "infra_validation_report.html",
+    }
     assert execution.blessing.get_int_custom_property("blessed") == 0
     assert not execution.blessing.has_custom_property("has_model")
     assert execution.blessing.get_string_custom_property("fault_category") == "warm_up_failed"

@@ -113,6 +113,7 @@ def execute(
     files = {
         str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
     }
+    files.pop(report.PAGE_NAME, None)
     told = files.pop(report.FILE_NAME, None)
     return Left(
         error=error,
