@@ -59,15 +59,14 @@ def _leaves_nothing_in_the_cluster(
     kubernetes_namespace.remove_pods()
     assert left == []
     wait_for(
-        lambda: (
-            not [
-                thread
-                for thread in set(threading.enumerate()) - threads
-                if thread.name.startswith(("infra-validator", "port-forward"))
-            ]
-        ),
+        lambda: not _of_the_platform(set(threading.enumerate()) - threads),
         "the end of the platform's threads",
     )
+
+
+def _of_the_platform(threads: set[threading.Thread]) -> list[str]:
+    names = (thread.name for thread in threads)
+    return [name for name in names if name.startswith(("infra-validator", "port-forward"))]
 
 
 @pytest.fixture
@@ -739,7 +738,9 @@ def test_no_cluster_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert found.category == "cluster_unreachable"
     assert "127.0.0.1:9" in found.summary + found.detail
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nowhere"))
-    assert refused().fault.category == "cluster_unreachable"
+    nowhere = refused().fault
+    assert nowhere.category == "cluster_unreachable"
+    assert str(tmp_path / "nowhere") in nowhere.summary
 
 
 # A bad way to the cluster.

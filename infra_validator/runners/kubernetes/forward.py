@@ -91,6 +91,8 @@ class Forwarder:
                     return
                 self._taken.clear()
                 self._at_hand = link
+                if self._stopped.is_set():  # close() may have set the event before it was cleared
+                    return
                 if first:
                     first = False
                     self._ready()
@@ -98,6 +100,15 @@ class Forwarder:
         except ApiError as error:
             if not self._stopped.is_set():
                 self._refused(error)
+        finally:
+            link = self._take_at_hand()
+            if link is not None:
+                self._forget(link.channels)
+
+    def _take_at_hand(self) -> _Link | None:
+        with self._lock:
+            link, self._at_hand = self._at_hand, None
+        return link
 
     def _accept(self) -> None:
         while not self._stopped.is_set():
@@ -105,7 +116,7 @@ class Forwarder:
                 local, _ = self._listener.accept()
             except OSError:
                 return
-            link, self._at_hand = self._at_hand, None
+            link = self._take_at_hand()
             if link is None:
                 local.close()
                 continue

@@ -249,9 +249,13 @@ def _not_found(settings: KubernetesSettings, words: str) -> FaultError:
         )
     named = os.environ.get("KUBECONFIG")
     if named:
-        return _unusable(
-            f"The variable KUBECONFIG names {named}, which cannot be used: {words}",
-            "Let KUBECONFIG name a kubeconfig that exists where the component runs.",
+        return FaultError(
+            fault(
+                "cluster_unreachable",
+                Phase.STAGE,
+                f"The variable KUBECONFIG names {named}, which cannot be used: {words}",
+                hint="Let KUBECONFIG name a kubeconfig that exists where the component runs.",
+            )
         )
     summary = f"No Kubernetes cluster is configured here: {words}"
     return FaultError(fault("cluster_unreachable", Phase.STAGE, summary))
