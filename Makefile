@@ -38,9 +38,10 @@ $(VENV)/.installed: requirements/uv.txt requirements/dev.txt pyproject.toml .pyt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-# TFX's component waits most of its time, so the comparisons with it run side by side.
+# Tests wait for servers most of their time, so two files run side by side; of the comparisons with
+# TFX's component, which waits longest, two tests.
 test: env lint proto-check
-	$(BIN)/python -m pytest --ignore tests/drop_in
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/drop_in
 	$(BIN)/python -m pytest -n 2 tests/drop_in
 
 test-unit: env
@@ -55,7 +56,7 @@ $(VENV_1_15)/.installed: requirements/tfx-1.15.txt pyproject.toml | env
 	touch $@
 
 test-1.15: env-1.15
-	$(VENV_1_15)/bin/python -m pytest tests/unit tests/component tests/kubeflow
+	$(VENV_1_15)/bin/python -m pytest -n 2 --dist loadfile tests/unit tests/component tests/kubeflow
 
 # Everything but what needs a cluster, or tests the repository and not the code.
 TESTS_1_21 := tests/unit tests/component tests/engine tests/model_server tests/pipelines tests/kubeflow \
@@ -67,7 +68,7 @@ RUN_1_21 = docker run --rm --network host --ipc host -v /var/run/docker.sock:/va
   -e REQUIRE_DOCKER $(TESTS_IMAGE)
 
 test-1.21: image-tests
-	$(RUN_1_21) python -m pytest $(TESTS_1_21)
+	$(RUN_1_21) python -m pytest -n 2 --dist loadfile $(TESTS_1_21)
 	$(RUN_1_21) python -m pytest -n 2 tests/drop_in
 	$(RUN_1_21) python examples/penguin/run.py --output /root/demo-output
 	$(RUN_1_21) python examples/penguin/run.py --output /root/demo-output --broken

@@ -20,7 +20,6 @@ STAND_IN = Path(__file__).parent / "stand_in_server.py"
 
 _TEMPORARY = pytest.StashKey[str]()
 _LEFT_BY_WORKERS = pytest.StashKey[set[str]]()
-_SHARED = ("docker", "kubernetes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,22 +28,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LEFT_BY_WORKERS] = set()
     config.stash[_TEMPORARY] = tempfile.mkdtemp(prefix="ivt-", dir="/tmp")
     os.environ["TMPDIR"] = tempfile.tempdir = config.stash[_TEMPORARY]
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those of a file stay together, and those on one engine too.
-
-    What the tests on an engine judge is the engine's own list of containers.
-    """
-    groups: dict[Path, str] = {}
-    for item in items:
-        used = " ".join(getattr(item, "fixturenames", ()))
-        group = next((name for name in _SHARED if name in used), None)
-        if group is not None and groups.get(item.path) != "docker":
-            groups[item.path] = group
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups.get(item.path, str(item.path))))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
