@@ -69,7 +69,6 @@ RUN_1_21 = docker run --rm --network host --ipc host -v /var/run/docker.sock:/va
 
 test-1.21: image-tests
 	$(RUN_1_21) python -m pytest -n 2 --dist loadfile $(TESTS_1_21)
-	$(RUN_1_21) python -m pytest -n 2 tests/drop_in
 	$(RUN_1_21) python examples/penguin/run.py --output /root/demo-output
 	$(RUN_1_21) python examples/penguin/run.py --output /root/demo-output --broken
 

@@ -51,6 +51,7 @@ class TestNamespace:
         self.name = name
         image = os.environ.get("MODEL_SERVER_IMAGE", "infra-validator/model-server:dev")
         self.image = tuple(image.rsplit(":", 1))
+        self._users: dict[str, Path] = {}
 
     @classmethod
     def create(cls, api: Api) -> TestNamespace:
@@ -128,11 +129,16 @@ class TestNamespace:
             self.delete(f"pods/{pod['metadata']['name']}")
 
     def user(self, name: str, rules: Sequence[Mapping[str, Any]], folder: Path) -> Path:
-        """A service account with these rights here.
+        """A service account with these rights here; the same one where it was asked for before.
 
         Returns:
             Its kubeconfig.
         """
+        if name not in self._users:
+            self._users[name] = self._make_user(name, rules, folder)
+        return self._users[name]
+
+    def _make_user(self, name: str, rules: Sequence[Mapping[str, Any]], folder: Path) -> Path:
         rbac = "apis/rbac.authorization.k8s.io/v1"
         self.create_object(
             "serviceaccounts",
