@@ -108,18 +108,18 @@ def say_of(found: Fault, model: Inspection, server_versions: Mapping[str, str]) 
 def _say_ops(model: Inspection) -> Iterator[str]:
     for graph in model.meta_graphs:
         for op in graph.foreign_ops[:_NAMED_OPS]:
-            needed = _listed(op.signatures)
             owner = f" (of {op.package})" if op.package else ""
             yield (
-                f"Of the model, {needed} need the op {op.name}{owner}."
+                f"Signatures that need the op {op.name}{owner}: {_listed(op.signatures)}."
                 if op.signatures
                 else f"No signature needs the op {op.name}{owner}."
             )
         if len(graph.foreign_ops) > _NAMED_OPS:
             yield f"It has {len(graph.foreign_ops) - _NAMED_OPS} more ops of such a kind."
+        told = {op.name for op in graph.foreign_ops[:_NAMED_OPS]}
         for call in graph.python_ops:
-            if call.signatures:
-                yield f"Of the model, {_listed(call.signatures)} call Python by {call.name}."
+            if call.signatures and call.name not in told:
+                yield f"Signatures that call Python by {call.name}: {_listed(call.signatures)}."
 
 
 def _say_versions(

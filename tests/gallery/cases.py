@@ -115,7 +115,7 @@ def signature_misspelt(room: Room) -> Report:
     return run(room.models.good, split=room.split, signatures=("serving_defualt",))
 
 
-@case("op_missing", "model", "load", "'FancyVariable'", "serving_default need the op FancyVariable")
+@case("op_missing", "model", "load", "'FancyVariable'", "need the op FancyVariable")
 def op_unknown(room: Room) -> Report:
     def edit(meta_graph: Any) -> None:
         for node in meta_graph.graph_def.node:

@@ -32,7 +32,7 @@ def hint(model: Path, category: str, detail: str = "") -> str:
 def test_an_op_is_told_with_the_signatures_that_need_it(saved_model: Path) -> None:
     """Even if the TensorFlow here has it."""
     said = hint(saved_model, "op_missing", "Op type not registered 'Mul' in binary running on h.")
-    assert "Of the model, raw, serving_default need the op Mul." in said
+    assert "Signatures that need the op Mul: raw, serving_default." in said
     assert "the server's is the older 2.1.0" in said
 
 
