@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import select
 import socket
 import ssl
 import sys
@@ -327,15 +328,26 @@ class Proxy:
             there.sendall("\r\n".join([line, *kept, "", ""]).encode() + rest)
             with self._lock:
                 self._open |= {here, there}
-            up = threading.Thread(target=self._pump, args=(here, there), daemon=True)
-            up.start()
-            self._pump(there, here)
+            self._carry(here, there)
 
     @staticmethod
-    def _pump(source: socket.socket, target: socket.socket) -> None:
+    def _carry(here: socket.socket, there: ssl.SSLSocket) -> None:
+        """Carries bytes both ways until one side ends.
+
+        By one thread, since OpenSSL's connections may not be read and written by two at once:
+        now and then a request's body never left.
+        """
         with contextlib.suppress(OSError, ValueError):
-            while chunk := source.recv(65536):
-                target.sendall(chunk)
-        for one in (source, target):
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(one, socket.SHUT_RDWR)
+            while True:
+                waiting: list[socket.socket] = [there] if there.pending() else []
+                for source in waiting or select.select([here, there], [], [])[0]:
+                    source.settimeout(0)  # what came may be TLS's own, and no byte for us
+                    try:
+                        chunk = source.recv(65536)
+                    except ssl.SSLWantReadError:
+                        continue
+                    finally:
+                        source.settimeout(None)
+                    if not chunk:
+                        return
+                    (there if source is here else here).sendall(chunk)

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,15 +59,15 @@ def _leaves_nothing_in_the_cluster(
     left = [pod["metadata"]["name"] for pod in kubernetes_namespace.pods()]
     kubernetes_namespace.remove_pods()
     assert left == []
-    wait_for(
-        lambda: not _of_the_platform(set(threading.enumerate()) - threads),
-        "the end of the platform's threads",
-    )
+    for thread in set(threading.enumerate()) - threads:
+        if thread.name.startswith(("infra-validator", "port-forward")):
+            thread.join(LIMIT_SECONDS)
+            assert not thread.is_alive(), f"{thread.name} is still here:\n{_stack_of(thread)}"
 
 
-def _of_the_platform(threads: set[threading.Thread]) -> list[str]:
-    names = (thread.name for thread in threads)
-    return [name for name in names if name.startswith(("infra-validator", "port-forward"))]
+def _stack_of(thread: threading.Thread) -> str:
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "".join(traceback.format_stack(frame)) if frame else "it has just ended"
 
 
 @pytest.fixture

@@ -227,6 +227,16 @@ def test_what_is_given_up_is_not_deleted_for_ever(
     assert time.monotonic() - began < 10
 
 
+def test_a_deletion_whose_answer_does_not_come_is_asked_for_again(
+    server: Server, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes_api, "_DELETE_READ_SECONDS", 0.2)
+    done = threading.Event()
+    server.answers = [lambda request: hang_up(request) if done.wait(60) else None, say(404, {})]
+    assert api.delete("/api/v1/namespaces/n/pods/p") is False
+    done.set()
+
+
 def test_what_is_gone_already_is_deleted(server: Server, api: Api) -> None:
     server.answers = [say(200, {}), say(404, {}), say(503, "no"), say(404, {})]
     path = "/api/v1/namespaces/n/pods/p"

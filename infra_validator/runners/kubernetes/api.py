@@ -27,6 +27,7 @@ _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _DEFAULT_KUBECONFIG = "~/.kube/config"
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
+_DELETE_READ_SECONDS = 5.0
 _RIDE_OUT_SECONDS = 60.0
 # Who gives up a validation may not wait for long, and yet nothing should be left.
 _LAST_RIDE_OUT_SECONDS = 10.0
@@ -230,8 +231,10 @@ class Api:
             sleep=self._pause_briefly_at_last,
             reraise=True,
         )
+        # One answer that does not come must leave time to ask again.
+        seconds = min(self._read_seconds, _DELETE_READ_SECONDS)
         try:
-            retrying(lambda: self.call("DELETE", path, body))
+            retrying(lambda: self._call("DELETE", path, body, seconds))
         except ApiError as error:
             if error.status == 404:
                 return False
@@ -275,8 +278,14 @@ class Api:
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """One call, without any riding out."""
-        with self._request(method, path, body, query, self._read_seconds) as response:
+        return self._call(method, path, body, self._read_seconds, **query)
+
+    def _call(self, method: str, path: str, body: Any, seconds: float, **query: Any) -> Any:
+        response = self._open(method, path, body, query, seconds)
+        try:
             return json.loads(self._read(response))
+        finally:
+            response.release_conn()
 
     def lines(
         self, path: str, stopped: threading.Event, **query: Any
@@ -417,16 +426,6 @@ class Api:
             if self._given_up() and time.monotonic() - began >= _LAST_PAUSE_SECONDS:
                 return
             time.sleep(min(limit.remaining(), _NOTICE_SECONDS))
-
-    @contextlib.contextmanager
-    def _request(
-        self, method: str, path: str, body: Any, query: Mapping[str, Any], seconds: float
-    ) -> Iterator[Any]:
-        response = self._open(method, path, body, query, seconds)
-        try:
-            yield response
-        finally:
-            response.release_conn()
 
     def _open(
         self, method: str, path: str, body: Any, query: Mapping[str, Any], seconds: float

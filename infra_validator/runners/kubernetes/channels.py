@@ -10,7 +10,7 @@ from typing import Any
 
 from infra_validator.runners.kubernetes.api import ConnectionFailed
 
-STDIN, STDOUT, STDERR, ERROR = range(4)
+NO_CHANNEL, STDIN, STDOUT, STDERR, ERROR = range(-1, 4)
 
 
 class Channels:
@@ -71,24 +71,25 @@ class Channels:
     def receive(self) -> tuple[int, bytes] | None:
         """The next message, or None once the other side has closed.
 
+        A frame that carries none, such as a proxy's ping, is a message on the channel NO_CHANNEL:
+        were the next frame awaited, what this side has to send would wait as well.
+
         Raises:
             ConnectionFailed: if the connection breaks, or nothing comes for too long.
         """
         import websocket
 
         try:
-            while True:
-                opcode, frame = self._connection.recv_data_frame(control_frame=True)
-                if opcode == websocket.ABNF.OPCODE_CLOSE:
-                    return None
-                if opcode in {websocket.ABNF.OPCODE_PING, websocket.ABNF.OPCODE_PONG}:
-                    continue
-                if frame.data:
-                    return frame.data[0], bytes(frame.data[1:])
+            opcode, frame = self._connection.recv_data_frame(control_frame=True)
         except websocket.WebSocketConnectionClosedException:
             return None
         except (websocket.WebSocketException, OSError) as error:
             raise ConnectionFailed(f"{type(error).__name__}: {error}") from error
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            return None
+        if opcode in {websocket.ABNF.OPCODE_PING, websocket.ABNF.OPCODE_PONG} or not frame.data:
+            return NO_CHANNEL, b""
+        return frame.data[0], bytes(frame.data[1:])
 
     def interrupt(self) -> None:
         """Breaks the connection, from any thread."""

@@ -60,10 +60,9 @@ class Forwarder:
         self._ready = ready
         self._refused = refused
         self._stopped = threading.Event()
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._open: set[Channels] = set()
         self._at_hand: _Link | None = None
-        self._taken = threading.Event()
         self._listener = socket.create_server((_LOOPBACK, 0))
         self.endpoint = f"{_LOOPBACK}:{self._listener.getsockname()[1]}"
         for target in (self._keep_at_hand, self._accept):
@@ -71,10 +70,10 @@ class Forwarder:
 
     def close(self) -> None:
         """Ends all connections; may be called at any time, any number of times."""
-        with self._lock:
+        with self._changed:
             self._stopped.set()
+            self._changed.notify_all()
             channels = tuple(self._open)
-        self._taken.set()
         for one in channels:
             one.interrupt()
         with contextlib.suppress(OSError):
@@ -85,18 +84,14 @@ class Forwarder:
         """Sees to it that there is an answered connection to the server for the next from here."""
         first = True
         try:
-            while True:
-                link = self._connect()
-                if link is None:
-                    return
-                self._taken.clear()
-                self._at_hand = link
-                if self._stopped.is_set():  # close() may have set the event before it was cleared
-                    return
+            while (link := self._connect()) is not None:
+                with self._changed:
+                    self._at_hand = link
                 if first:
                     first = False
                     self._ready()
-                self._taken.wait()
+                with self._changed:
+                    self._changed.wait_for(lambda: self._at_hand is None or self._stopped.is_set())
         except ApiError as error:
             if not self._stopped.is_set():
                 self._refused(error)
@@ -106,8 +101,9 @@ class Forwarder:
                 self._forget(link.channels)
 
     def _take_at_hand(self) -> _Link | None:
-        with self._lock:
+        with self._changed:
             link, self._at_hand = self._at_hand, None
+            self._changed.notify_all()
         return link
 
     def _accept(self) -> None:
@@ -120,7 +116,6 @@ class Forwarder:
             if link is None:
                 local.close()
                 continue
-            self._taken.set()
             local.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(
                 target=self._bridge, args=(link, local), name="port-forward", daemon=True
@@ -164,7 +159,7 @@ class Forwarder:
             self._forget(link.channels)
 
     def _remember(self, channels: Channels) -> bool:
-        with self._lock:
+        with self._changed:
             if not self._stopped.is_set():
                 self._open.add(channels)
                 return True
@@ -172,7 +167,7 @@ class Forwarder:
         return False
 
     def _forget(self, channels: Channels) -> None:
-        with self._lock:
+        with self._changed:
             self._open.discard(channels)
         channels.close()
 

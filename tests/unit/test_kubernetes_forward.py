@@ -1,0 +1,158 @@
+"""The port brought here through the API server: when its threads begin and end.
+
+The API server is a stand-in; tests/platforms has the real one.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from infra_validator.runners.kubernetes.api import ApiError, ConnectionFailed
+from infra_validator.runners.kubernetes.forward import Forwarder
+
+LIMIT_SECONDS = 20
+
+
+class Frame:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class Connection:
+    """A WebSocket to a server that speaks first, as HTTP/2's do, then gives back what it gets."""
+
+    def __init__(self, when_answered: Callable[[], None]) -> None:
+        self.sock, self._far = socket.socketpair()
+        self._when_answered = when_answered
+        self._frames = [b"\0\0\0", b"\1\0\0", b"", b"\0hello"]
+        self._far.send(b"x" * len(self._frames))
+
+    def recv_data_frame(self, control_frame: bool) -> tuple[int, Frame]:
+        if not self.sock.recv(1):
+            return 8, Frame(b"")
+        data = self._frames.pop(0)
+        if data == b"\0hello":
+            self._when_answered()
+        return (2 if data else 9), Frame(data)
+
+    def send_binary(self, data: bytes) -> None:
+        self._frames.append(data)
+        self._far.send(b"x")
+
+    def shutdown(self) -> None:
+        self.sock.close()
+        self._far.close()
+
+
+class StandIn:
+    """What Forwarder uses of the API."""
+
+    def __init__(self) -> None:
+        self.opened: list[Connection] = []
+        self.when_opened: Callable[[], None] = lambda: None
+        self.when_answered: Callable[[], None] = lambda: None
+
+    def websocket(self, path: str, query: Any, timeout: float) -> Connection:
+        assert (path, query) == ("/pod/portforward", [("ports", "8500")])
+        self.when_opened()
+        self.opened.append(Connection(self.when_answered))
+        return self.opened[-1]
+
+
+class Told:
+    def __init__(self, api: StandIn) -> None:
+        self.ready, self.refused = threading.Event(), threading.Event()
+        self.error: ApiError | None = None
+        self.forwarder = Forwarder(api, "/pod", 8500, self.ready.set, self._refuse)  # type: ignore[arg-type]
+
+    def _refuse(self, error: ApiError) -> None:
+        self.error = error
+        self.refused.set()
+
+
+@pytest.fixture(autouse=True)
+def _all_threads_end() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(LIMIT_SECONDS)
+        assert not thread.is_alive(), thread.name
+
+
+@pytest.fixture
+def api() -> StandIn:
+    return StandIn()
+
+
+def ask(forwarder: Forwarder, words: bytes) -> bytes:
+    host, port = forwarder.endpoint.split(":")
+    with socket.create_connection((host, int(port)), timeout=LIMIT_SECONDS) as connection:
+        assert connection.recv(5) == b"hello"
+        connection.sendall(words)
+        return connection.recv(len(words))
+
+
+def test_connections_are_led_to_the_server_each_by_one_of_its_own(api: StandIn) -> None:
+    another = threading.Event()
+    told = Told(api)
+    assert told.ready.wait(LIMIT_SECONDS)
+    api.when_opened = another.set
+    assert ask(told.forwarder, b"first") == b"first"
+    assert another.wait(LIMIT_SECONDS)
+    told.forwarder.close()
+    told.forwarder.close()
+
+
+@pytest.mark.parametrize("moment", ["when_opened", "when_answered"])
+def test_closing_while_the_first_connection_is_made_ends_it(api: StandIn, moment: str) -> None:
+    begun, closed = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        closed.wait(LIMIT_SECONDS)
+
+    setattr(api, moment, wait)
+    told = Told(api)
+    assert begun.wait(LIMIT_SECONDS)
+    told.forwarder.close()
+    closed.set()
+
+
+def test_closing_while_the_next_connection_is_made_ends_it(api: StandIn) -> None:
+    told = Told(api)
+    assert told.ready.wait(LIMIT_SECONDS)
+    begun, closed = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        closed.wait(LIMIT_SECONDS)
+
+    api.when_opened = wait
+    assert ask(told.forwarder, b"x") == b"x"
+    assert begun.wait(LIMIT_SECONDS)
+    told.forwarder.close()
+    closed.set()
+
+
+def test_what_the_api_refuses_is_told_and_what_may_pass_is_tried_again(api: StandIn) -> None:
+    errors = [
+        ConnectionFailed("no way"),
+        ApiError(503, "busy", "get", "pods/portforward"),
+        ApiError(403, "no", "get", "pods/portforward"),
+    ]
+
+    def refuse() -> None:
+        raise errors.pop(0)
+
+    api.when_opened = refuse
+    told = Told(api)
+    assert told.refused.wait(LIMIT_SECONDS)
+    assert told.error is not None
+    assert told.error.status == 403
+    assert errors == []
+    told.forwarder.close()
