@@ -378,6 +378,26 @@ def test_a_pull_that_takes_too_long() -> None:
     assert phase_of(creating, None) == Phase.IMAGE
 
 
+@pytest.mark.parametrize(
+    ("receiver", "server", "expected"),
+    [
+        ({"waiting": {"reason": "PodInitializing"}}, {}, Phase.STAGE),  # the kubelet tells late
+        ({"running": {}}, {}, Phase.STAGE),
+        ({"terminated": {"exitCode": 0}}, {}, Phase.START),
+        ({"terminated": {"exitCode": 0}}, {"running": {}}, Phase.LOAD),
+        ({"terminated": {"exitCode": 0}}, {"terminated": {"exitCode": 1}}, Phase.LOAD),
+    ],
+)
+def test_files_that_are_being_sent(
+    receiver: dict[str, Any], server: dict[str, Any], expected: Phase
+) -> None:
+    sent = pod(
+        initContainerStatuses=[{"name": "receive-files", "state": receiver}],
+        containerStatuses=[{"name": "server", "state": server}],
+    )
+    assert phase_of(sent, [], receiving=True) == expected
+
+
 def test_no_scheduler_at_all() -> None:
     alone = copy.deepcopy(MINIMAL)
     del alone["spec"]["nodeName"]

@@ -68,7 +68,12 @@ class Told:
     def __init__(self, api: StandIn) -> None:
         self.ready, self.refused = threading.Event(), threading.Event()
         self.error: ApiError | None = None
-        self.forwarder = Forwarder(api, "/pod", 8500, self.ready.set, self._refuse)  # type: ignore[arg-type]
+        self.endpoint: str | None = None
+        self.forwarder = Forwarder(api, "/pod", 8500, self._lead, self._refuse)  # type: ignore[arg-type]
+
+    def _lead(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.ready.set()
 
     def _refuse(self, error: ApiError) -> None:
         self.error = error
@@ -104,6 +109,7 @@ def test_connections_are_led_to_the_server_each_by_one_of_its_own(api: StandIn) 
     api.when_opened = another.set
     assert ask(told.forwarder, b"first") == b"first"
     assert another.wait(LIMIT_SECONDS)
+    assert told.endpoint == told.forwarder.endpoint
     told.forwarder.close()
     told.forwarder.close()
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import socket
 import subprocess
 import tarfile
+import threading
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra_validator.faults import FaultError
 from infra_validator.runners.kubernetes import stream
-from infra_validator.runners.kubernetes.api import ConnectionFailed
+from infra_validator.runners.kubernetes.api import ApiError, ConnectionFailed, Interrupted
 from infra_validator.runners.kubernetes.channels import ERROR, STDERR, STDOUT
 from infra_validator.runners.tar_stream import Archive
 
@@ -180,3 +184,90 @@ def test_a_failure_is_told(code: int, said: bytes, expected: str) -> None:
 def test_a_connection_that_ends_before_the_answer_is_no_answer() -> None:
     with pytest.raises(ConnectionFailed):
         stream._Answer().take(None)
+
+
+class Receiver:
+    """A WebSocket to a container that takes everything, and says so."""
+
+    def __init__(self, sent: list[bytes], said: bytes) -> None:
+        self._sent = sent
+        self._said = said
+        self.sock, self._far = socket.socketpair()  # nothing comes before it is asked for
+
+    def send_binary(self, data: bytes) -> None:
+        self._sent.append(data[1:])
+
+    def recv_data_frame(self, control_frame: bool) -> tuple[int, Any]:
+        return 2, types.SimpleNamespace(data=self._said)
+
+    def shutdown(self) -> None:
+        self.sock.close()
+        self._far.close()
+
+
+class StandIn:
+    """The API: refuses, breaks, or opens connections in turn."""
+
+    def __init__(self, *turns: Exception | bytes) -> None:
+        self.turns = list(turns)
+        self.sent: list[list[bytes]] = []
+
+    def websocket(self, path: str, query: Any, timeout: float) -> Receiver:
+        assert path == "/pod/exec"
+        turn = self.turns.pop(0)
+        if isinstance(turn, Exception):
+            raise turn
+        self.sent.append([])
+        return Receiver(self.sent[-1], turn)
+
+
+WHOLE = bytes([STDOUT]) + b"whole\n"
+NOT_YET = ApiError(500, "container not found", "create", "pods/exec")
+
+
+def send(api: StandIn, *, running: bool, arrived: bool = False, stopped: bool = False) -> Archive:
+    archive = Archive({}, {"config/a": b"text"})
+    events = threading.Event(), threading.Event()
+    for event, happened in zip(events, (stopped, running), strict=True):
+        if happened:
+            event.set()
+    opened: list[Any] = []
+    stream.send(api, "/pod", archive, events[0], opened.append, events[1], lambda: arrived)  # type: ignore[arg-type]
+    assert len(opened) == len(api.sent)
+    return archive
+
+
+def test_what_is_refused_early_is_sent_again() -> None:
+    api = StandIn(NOT_YET, NOT_YET, WHOLE)
+    archive = send(api, running=False)
+    assert api.turns == []
+    [parts] = api.sent
+    content = b"".join(archive.chunks())
+    assert b"".join(parts) == content + f"{hashlib.sha256(content).hexdigest()}\n".encode()
+
+
+def test_what_a_running_container_refuses_is_told() -> None:
+    refused = ApiError(403, "no", "create", "pods/exec")
+    with pytest.raises(ApiError) as caught:
+        send(StandIn(refused), running=True)
+    assert caught.value is refused
+
+
+def test_a_connection_that_breaks_is_tried_again_but_not_for_ever() -> None:
+    broken = [ConnectionFailed("gone")] * 3
+    api = StandIn(*broken[:2], WHOLE)
+    send(api, running=True)
+    assert len(api.sent) == 1
+    with pytest.raises(FaultError, match="3 times"):
+        send(StandIn(*broken), running=True)
+
+
+def test_what_has_arrived_though_the_connection_broke_is_not_sent_again() -> None:
+    send(StandIn(), running=True, arrived=True)
+
+
+def test_nothing_is_sent_once_stopped() -> None:
+    api = StandIn(WHOLE)
+    with pytest.raises(Interrupted):
+        send(api, running=True, stopped=True)
+    assert api.sent == []

@@ -42,7 +42,7 @@ class Forwarder:
         api: Api,
         pod_path: str,
         port: int,
-        ready: Callable[[], None],
+        ready: Callable[[str], None],
         refused: Callable[[ApiError], None],
     ) -> None:
         """Begins at once to look whether the server listens.
@@ -51,7 +51,7 @@ class Forwarder:
             api: the cluster's.
             pod_path: the Pod's path in the API.
             port: the Pod's port.
-            ready: called, from another thread, once the server has answered.
+            ready: called with the address here, from another thread, once the server has answered.
             refused: called, from another thread, if the API refuses to forward.
         """
         self._api = api
@@ -89,7 +89,7 @@ class Forwarder:
                     self._at_hand = link
                 if first:
                     first = False
-                    self._ready()
+                    self._ready(self.endpoint)
                 with self._changed:
                     self._changed.wait_for(lambda: self._at_hand is None or self._stopped.is_set())
         except ApiError as error:

@@ -439,9 +439,8 @@ class KubernetesRunner:
                 place.api, self._path(place), port, self._forwarded, self._not_forwarded
             )
 
-    def _forwarded(self) -> None:
-        if self._forwarder is not None:
-            self._endpoint = self._forwarder.endpoint
+    def _forwarded(self, endpoint: str) -> None:
+        self._endpoint = endpoint
         self._task.wake()
 
     def _not_forwarded(self, error: ApiError) -> None:
