@@ -121,6 +121,19 @@ def test_what_may_pass_is_ridden_out(server: Server, api: Api, status: int) -> N
     assert server.answers == []
 
 
+def test_a_wait_that_is_more_than_a_moments_is_told(
+    server: Server, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answers = [say(503, "no"), hang_up, say(200, {})]
+    api.get("/version")
+    assert caplog.messages == []
+    server.answers = [say(503, "no"), hang_up, say(503, "busy"), say(200, {})]
+    api.get("/version")
+    [told] = caplog.messages
+    assert api.address in told
+    assert "busy" in told
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
 def test_what_will_not_pass_is_told_at_once(server: Server, api: Api, status: int) -> None:
     server.answers = [say(status, {"message": "no"})]

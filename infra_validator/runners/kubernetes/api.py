@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import re
 import socket
@@ -21,7 +22,10 @@ from urllib.parse import urlencode, urlsplit
 
 import tenacity
 
+from infra_validator.text import first_line
 from infra_validator.waiting import Cancelled, Deadline
+
+_logger = logging.getLogger(__name__)
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _DEFAULT_KUBECONFIG = "~/.kube/config"
@@ -32,6 +36,7 @@ _RIDE_OUT_SECONDS = 60.0
 # Who gives up a validation may not wait for long, and yet nothing should be left.
 _LAST_RIDE_OUT_SECONDS = 10.0
 _LAST_PAUSE_SECONDS = 1.0
+_TRIES_BEFORE_TELLING = 3
 _NOTICE_SECONDS = 0.25
 _REOPEN_SECONDS = 0.2
 # An idle watch is opened anew, so that a connection that died silently is noticed.
@@ -410,8 +415,19 @@ class Api:
             wait=_wait,
             stop=tenacity.stop_after_delay(_RIDE_OUT_SECONDS),
             sleep=pause,
+            before_sleep=self._tell,
             reraise=True,
         )(call)
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        """Says why there is a wait, once it is more than a moment's."""
+        if state.attempt_number == _TRIES_BEFORE_TELLING and state.outcome is not None:
+            _logger.warning(
+                "The Kubernetes API at %s does not answer yet, and is asked for up to %.0f s: %s",
+                self.address,
+                _RIDE_OUT_SECONDS,
+                first_line(str(state.outcome.exception())),
+            )
 
     def _given_up(self) -> bool:
         try:
