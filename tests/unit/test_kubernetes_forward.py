@@ -5,9 +5,13 @@ The API server is a stand-in; tests/platforms has the real one.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,6 +115,26 @@ def test_connections_are_led_to_the_server_each_by_one_of_its_own(api: StandIn) 
     assert another.wait(LIMIT_SECONDS)
     assert told.endpoint == told.forwarder.endpoint
     told.forwarder.close()
+    told.forwarder.close()
+
+
+@pytest.fixture
+def _many_files() -> Iterator[None]:
+    """So many that the next has a number which select does not know."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    with contextlib.ExitStack() as files:
+        while files.enter_context(Path(os.devnull).open()).fileno() < 1024:
+            pass
+        yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("_many_files")
+def test_a_process_may_have_many_files_open(api: StandIn) -> None:
+    told = Told(api)
+    assert told.ready.wait(LIMIT_SECONDS)
+    assert ask(told.forwarder, b"a") == b"a"
     told.forwarder.close()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -53,8 +55,7 @@ class Channels:
         """Whether something has come already, be it only in the TLS layer."""
         if self._pending():
             return True
-        readable, _, _ = select.select([self.socket], [], [], 0)
-        return bool(readable)
+        return bool(_readable([self.socket], 0))
 
     def wait(self, other: Any = None, seconds: float | None = None) -> tuple[bool, bool]:
         """Waits until something has come, here or at another socket.
@@ -63,10 +64,10 @@ class Channels:
             Whether something has come here, and whether at the other socket.
         """
         if self._pending():
-            seconds = 0  # select sees nothing of what TLS has read already
-        sockets = [self.socket] if other is None else [self.socket, other]
-        readable, _, _ = select.select(sockets, [], [], seconds)
-        return self.socket in readable or self._pending(), other in readable
+            seconds = 0  # the kernel knows nothing of what TLS has read already
+        mine = self.socket
+        readable = _readable([mine] if other is None else [mine, other], seconds)
+        return mine in readable or self._pending(), other in readable
 
     def receive(self) -> tuple[int, bytes] | None:
         """The next message, or None once the other side has closed.
@@ -105,3 +106,16 @@ class Channels:
     def _pending(self) -> bool:
         pending = getattr(self.socket, "pending", None)
         return bool(pending and pending())
+
+
+def _readable(sockets: Sequence[Any], seconds: float | None) -> list[Any]:
+    """Those at which something has come, or that have ended.
+
+    By poll: select knows no descriptor above 1023, and a pipeline may have more files open.
+    """
+    poll = select.poll()
+    at = {one.fileno(): one for one in sockets}
+    for number in at:
+        poll.register(number, select.POLLIN)
+    limit = None if seconds is None else math.ceil(1000 * seconds)
+    return [at[number] for number, _ in poll.poll(limit)]
