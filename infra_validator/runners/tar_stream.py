@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -75,7 +76,10 @@ class Archive:
             self._add_directory(there)
             for name in names:
                 file = Path(path) / name
-                self._entries.append((_file(f"{there}/{name}", file.stat().st_size), file))
+                status = file.stat()
+                if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for its writer
+                    raise OSError(f"{file} is neither a file nor a folder")
+                self._entries.append((_file(f"{there}/{name}", status.st_size), file))
 
 
 def _read(path: Path, size: int) -> Iterator[bytes]:

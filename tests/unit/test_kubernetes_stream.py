@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import socket
 import subprocess
 import tarfile
@@ -87,6 +88,12 @@ def test_a_file_that_grows_is_sent_as_it_was(folder: Path) -> None:
     with (folder / "variables" / "data").open("ab") as file:
         file.write(b"more")
     assert len(b"".join(archive.chunks())) == archive.length
+
+
+def test_what_is_no_file_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(OSError, match="pipe is neither a file nor a folder"):
+        Archive({"model": folder}, {})
 
 
 @pytest.mark.parametrize(
