@@ -579,7 +579,7 @@ def _volume_mounts(
     return tuple(parsed)
 
 
-_OWN_METADATA = ("name", "generateName", "namespace", "uid", "ownerReferences")
+_OWN_METADATA = ("name", "generateName", "namespace", "uid", "ownerReferences", "finalizers")
 _OWN_SPEC: Mapping[str, str] = {
     "restartPolicy": "a server that ended must stay ended",
     "activeDeadlineSeconds": "set active_deadline_seconds",
@@ -646,6 +646,13 @@ def _check_patched(patch: Mapping[str, Any]) -> None:
         for key in ("command", "args") if name == RECEIVER else ():
             if key in container:
                 raise _refuse(f"pod_patch.spec.{kind}", f"{key} of {name!r} cannot be patched.")
+    server = _named(spec.get("containers"), SERVER) or {}
+    for variable in server.get("env") or ():
+        if variable.get("name") in _RESERVED_VARIABLES:
+            raise _refuse(
+                "pod_patch.spec.containers",
+                f"{variable['name']} of {SERVER!r} is set by the validator itself; remove it.",
+            )
     if any(_named(spec.get("volumes"), name) is None for name in _TAKEN_VOLUMES):
         raise _refuse("pod_patch.spec.volumes", "it removes a volume of the validator's own.")
 

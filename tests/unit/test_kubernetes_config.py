@@ -454,6 +454,7 @@ def containers(*patches: dict[str, Any]) -> dict[str, Any]:
         ({"spec": None}, "spec"),
         ({"metadata": {"name": "x"}}, "metadata.name"),
         ({"metadata": {"ownerReferences": []}}, "metadata.ownerReferences"),
+        ({"metadata": {"finalizers": ["example.com/a"]}}, "metadata.finalizers"),
         ({"metadata": {"labels": {"a": "b c"}}}, "metadata.labels['a']"),
         ({"metadata": {"labels": {"a": 5}}}, "metadata.labels['a']"),
         ({"metadata": {"labels": 5}}, "metadata.labels"),
@@ -471,6 +472,10 @@ def containers(*patches: dict[str, Any]) -> dict[str, Any]:
         ({"spec": {"$patch": "replace"}}, "spec.containers"),
         ({"spec": {"$patch": "delete"}}, "spec.containers"),
         (containers({"name": "server", "image": "mine:1"}), "spec.containers"),
+        (
+            containers({"name": "server", "env": [{"name": "MODEL_NAME", "value": "x"}]}),
+            "spec.containers",
+        ),
         (containers({"name": "server", "$patch": "replace"}), "spec.containers"),
         (
             {"spec": {"initContainers": [{"name": "receive-files", "$patch": "delete"}]}},
