@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +16,9 @@ MANAGED_LABEL = f"{_PREFIX}managed"
 
 # A container of somebody else is left alone for so long beyond what it could still be needed for.
 _GRACE_SECONDS = 3600.0
+
+# What we write, of numbers of processes and of seconds; others could write anything there.
+_NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII).fullmatch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Owner:
         if both_known and not same_boot and same_host:
             return True
         pid = labels.get(f"{_PREFIX}pid", "")
-        if same_boot and labels.get(f"{_PREFIX}namespace") == self.namespace and pid.isdigit():
+        if same_boot and labels.get(f"{_PREFIX}namespace") == self.namespace and _NUMBER(pid):
             if not _exists(int(pid)):
                 return True
             started = _started(pid)
@@ -97,7 +101,7 @@ class Owner:
                 return str(started) != labels.get(f"{_PREFIX}started")
         expires = labels.get(f"{_PREFIX}expires", "")
         now = time.time() if now is None else now
-        return expires.isdigit() and now > float(expires) + _GRACE_SECONDS
+        return bool(_NUMBER(expires)) and now > float(expires) + _GRACE_SECONDS
 
 
 def _started(pid: str) -> int | None:
@@ -112,7 +116,7 @@ def _exists(pid: int) -> bool:
     """Whether there is such a process; tells it of other users' too, which /proc may hide."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
