@@ -8,7 +8,9 @@ import json
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,7 +81,7 @@ def api(server: Server) -> Api:
 
 def say(status: int, body: Any, **headers: str) -> Answer:
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        content = json.dumps(body).encode()
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
         request.send_response(status)
         for name, value in headers.items():
             request.send_header(name.replace("_", "-"), value)
@@ -132,6 +134,74 @@ def test_a_wait_that_is_more_than_a_moments_is_told(
     [told] = caplog.messages
     assert api.address in told
     assert "busy" in told
+
+
+@pytest.mark.parametrize("answer", [b"<html>Log in, please</html>", b"", b"[]", b'{"a":'])
+def test_what_is_no_answer_of_the_api_is_asked_for_again(
+    server: Server, api: Api, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    server.answers = [say(200, answer), say(200, {"a": 1})]
+    assert api.get("/version") == {"a": 1}
+    monkeypatch.setattr(kubernetes_api, "_RIDE_OUT_SECONDS", 0.0)
+    server.answers = [say(200, answer)]
+    with pytest.raises(ConnectionFailed, match="is not the Kubernetes API"):
+        api.get("/version")
+
+
+@pytest.mark.parametrize("token", ["secret\n", "secret ключ"])
+def test_a_token_that_fits_into_no_header_is_told_but_not_shown(
+    server: Server, tmp_path: Path, token: str
+) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    address = f"http://127.0.0.1:{server.server_port}"
+    kubeconfig.write_text(
+        json.dumps(
+            {
+                "current-context": "c",
+                "clusters": [{"name": "c", "cluster": {"server": address}}],
+                "users": [{"name": "u", "user": {"token": token}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            }
+        )
+    )
+    config = pb.KubernetesConfig(kubeconfig=str(kubeconfig))
+    with pytest.raises(FaultError) as caught:
+        KubernetesPlatform(kubernetes_config.parse(config, 30)).place()
+    found = caught.value.fault
+    assert (found.category, found.blame) == ("configuration_invalid", Blame.CONFIGURATION)
+    assert "secret" not in f"{found} {traceback.format_exception(caught.value)}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b"\xff\xfe\0", id="no text"),
+        pytest.param(b"just text", id="no object"),
+        pytest.param(b'{"a": {"b": 1} 2}', id="no YAML"),
+        pytest.param(
+            b'{"current-context": "c", "clusters": [{"name": "c", "cluster": {"server": "x"}}],'
+            b' "users": [{"name": "u", "user": "x"}],'
+            b' "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]}',
+            id="no user",
+        ),
+    ],
+)
+def test_a_kubeconfig_that_is_none_is_refused_in_one_line(tmp_path: Path, text: bytes) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_bytes(text)
+    config = pb.KubernetesConfig(kubeconfig=str(kubeconfig))
+    with pytest.raises(FaultError) as caught:
+        KubernetesPlatform(kubernetes_config.parse(config, 30)).place()
+    found = caught.value.fault
+    assert (found.category, found.blame) == ("configuration_invalid", Blame.CONFIGURATION)
+    assert "ServingSpec.kubernetes.kubeconfig" in found.summary
+    assert "\n" not in found.summary
+
+
+def test_an_object_that_is_too_large_is_not_tried_again(server: Server, api: Api) -> None:
+    server.answers = [say(500, {"message": "etcdserver: request is too large"})]
+    with pytest.raises(ApiError):
+        api.get("/version")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])

@@ -659,6 +659,9 @@ def test_a_missing_right_is_named_with_the_rule_that_grants_it(
         ),
         (400, 'strict decoding error: unknown field "spec.nosuchfield"', "pod_invalid", False),
         (429, "the server has received too many requests", "cluster_lost", True),
+        # kube-apiserver 1.20, for a Pod of 2 MB and for one of 4 MB
+        (500, "etcdserver: request is too large", "pod_invalid", False),
+        (413, "Request entity too large: limit is 3145728", "pod_invalid", False),
         (503, "", "cluster_lost", True),
         (403, "", "cluster_access_denied", False),
         (403, "something new that admission says", "pod_refused", False),

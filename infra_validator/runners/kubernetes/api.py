@@ -22,6 +22,7 @@ from urllib.parse import urlencode, urlsplit
 
 import tenacity
 
+from infra_validator.runners.kubernetes.faults import is_too_large
 from infra_validator.text import first_line
 from infra_validator.waiting import Cancelled, Deadline
 
@@ -77,7 +78,7 @@ class ApiError(Exception):
     @property
     def passing(self) -> bool:
         """Whether it may pass by itself."""
-        return self.status in PASSING_STATUSES
+        return self.status in PASSING_STATUSES and not is_too_large(self.body)
 
 
 class ConnectionFailed(Exception):  # noqa: N818 - named after what happened
@@ -137,8 +138,17 @@ def find_cluster(kubeconfig: str | None, context: str | None) -> Cluster:
         config.load_kube_config(
             files, context=context, client_configuration=configuration, persist_config=False
         )
-    except (config.ConfigException, yaml.YAMLError, OSError, TypeError, KeyError) as error:
-        raise ClusterConfigError(str(error) or type(error).__name__) from error
+    except (
+        config.ConfigException,
+        yaml.YAMLError,
+        OSError,
+        # The library looks at no value's type before it uses it.
+        TypeError,
+        KeyError,
+        ValueError,
+        AttributeError,
+    ) as error:
+        raise ClusterConfigError(" ".join(str(error).split()) or type(error).__name__) from error
     namespace = ((chosen or {}).get("context") or {}).get("namespace")
     return Cluster(configuration, namespace, in_cluster=False)
 
@@ -288,9 +298,14 @@ class Api:
     def _call(self, method: str, path: str, body: Any, seconds: float, **query: Any) -> Any:
         response = self._open(method, path, body, query, seconds)
         try:
-            return json.loads(self._read(response))
+            answer = json.loads(self._read(response))
+        except ValueError as error:
+            raise ConnectionFailed(f"what answers is not the Kubernetes API: {error}") from error
         finally:
             response.release_conn()
+        if not isinstance(answer, Mapping):
+            raise ConnectionFailed("what answers is not the Kubernetes API: it says no object")
+        return answer
 
     def lines(
         self, path: str, stopped: threading.Event, **query: Any
@@ -464,6 +479,10 @@ class Api:
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise ConnectionFailed(_words(error)) from error
+        except ValueError:  # it would tell the header
+            raise ClusterConfigError(
+                "its token holds characters that may not be in a header"
+            ) from None
         if response.status < 300:
             return response
         text = self._read(response).decode(errors="replace")

@@ -651,6 +651,13 @@ def diagnose_api_error(
         cause = next((cause.get("field") for cause in details.get("causes") or ()), None)
         at = f" at {cause}" if cause else ""
         return found("pod_invalid", f"The API server does not take the Pod{at}")
+    if status == 413 or is_too_large(message):
+        return found(
+            "pod_invalid",
+            "The Pod is larger than the cluster stores",
+            "Put large values into a file of ServingSpec.tensorflow_serving.config_files, into a "
+            "ConfigMap or into a Secret.",
+        )
     if status == 429 or status >= 500:
         return found("cluster_lost", f"The API server fails to {verb} {resource} (HTTP {status})")
     return found("platform_failed", f"The API server does not {verb} {resource} (HTTP {status})")
@@ -715,6 +722,11 @@ def _diagnose_forbidden(message: str, phase: Phase, evidence: Evidence) -> Fault
             f"Change the securityContext by {_KUBERNETES}.pod_patch as the policy wants it.",
         )
     return found("pod_refused", f"The cluster refuses: {said or 'HTTP 403'}")
+
+
+def is_too_large(message: str) -> bool:
+    """Whether it is etcd's limit for an object, which the API server takes for its own failure."""
+    return "request is too large" in message
 
 
 def role_rule(verb: str, resource: str) -> str:

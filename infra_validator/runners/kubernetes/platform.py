@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from infra_validator.faults import FaultError, Phase, fault
 from infra_validator.kubernetes_config import KubernetesSettings, Reach
@@ -147,9 +148,12 @@ def _find_place(settings: KubernetesSettings, check: Callable[[], None]) -> Plac
     own = candidates(os.environ, service_account_namespace() if cluster.in_cluster else None)
     step_namespace = own.namespace if cluster.in_cluster else None
     namespace = settings.namespace or step_namespace or cluster.namespace or "default"
-    with api_faults(api, namespace, Phase.STAGE):
-        version = _version(api)
-        step = _find_step(api, step_namespace, own) if step_namespace is not None else None
+    try:
+        with api_faults(api, namespace, Phase.STAGE):
+            version = _version(api)
+            step = _find_step(api, step_namespace, own) if step_namespace is not None else None
+    except ClusterConfigError as error:
+        raise _not_found(settings, str(error)) from error
     if settings.reach == Reach.AUTO:
         forward = not cluster.in_cluster
     else:
@@ -200,7 +204,7 @@ def _version(api: Api) -> str | None:
 def _find_pod(api: Api, namespace: str, name: str) -> Mapping[str, Any] | None:
     """A Pod; None where there is none, or it may not be looked at."""
     try:
-        found: Mapping[str, Any] = api.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
+        found: Mapping[str, Any] = api.get(_path_of(namespace, name))
     except ApiError as error:
         if error.status in {403, 404}:
             return None
@@ -212,23 +216,34 @@ def _sweep(place: Place) -> None:
     """Removes Pods whose validator is gone."""
     path = f"/api/v1/namespaces/{place.namespace}/pods"
     try:
-        listed = place.api.get(path, labelSelector=f"{MANAGED_LABEL}=true")
-        for pod in listed.get("items") or []:
-            name = pod["metadata"]["name"]
+        pods = place.api.get(path, labelSelector=f"{MANAGED_LABEL}=true").get("items") or []
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        _logger.info("Pods of dead validators cannot be swept: %s", error)
+        return
+    for pod in pods:
+        name = pod["metadata"]["name"]
+        try:
             if owner.is_left_over(
                 pod, lambda other: _find_owner(place.api, place.namespace, other)
             ):
                 _logger.info("Removing the Pod %s of a validator that is gone", name)
                 place.api.delete(f"{path}/{name}")
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        _logger.info("Pods of dead validators cannot be swept: %s", error)
+        except ApiError as error:  # such as a webhook's, which has a say in the end of Pods too
+            if error.passing:
+                raise
+            _logger.info("The Pod %s cannot be swept: %s", name, error)
+
+
+def _path_of(namespace: str, name: str) -> str:
+    """Path of a Pod whose name was read somewhere, and may be none."""
+    return f"/api/v1/namespaces/{namespace}/pods/{quote(name, safe='')}"
 
 
 def _find_owner(api: Api, namespace: str, name: str) -> Mapping[str, Any] | None:
     try:
-        found: Mapping[str, Any] = api.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
+        found: Mapping[str, Any] = api.get(_path_of(namespace, name))
     except ApiError as error:
         if error.status == 404:
             return None
