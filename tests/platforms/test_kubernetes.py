@@ -28,6 +28,7 @@ from infra_validator.model_source import ModelSource
 from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import Report, Verdict
 from infra_validator.runners.base import Platform
+from infra_validator.runners.kubernetes import api as kubernetes_api
 from infra_validator.runners.kubernetes import owner
 from infra_validator.runners.kubernetes.platform import KubernetesPlatform
 from infra_validator.servers.base import ServingBinary
@@ -796,6 +797,36 @@ def test_hiccups_of_the_api_are_ridden_out(
     report = validate(split=split, kubernetes={"kubeconfig": proxied})
     assert report.verdict == Verdict.BLESSED, report.reason
     assert len(seen) >= 8
+
+
+def test_a_cluster_that_fails_to_tell_events_is_no_fault(
+    validate: Validate, proxy: Proxy, proxied: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large clusters keep them in a store of their own, which fails by itself."""
+    monkeypatch.setattr(kubernetes_api, "_RIDE_OUT_SECONDS", 0.5)
+    proxy.harm = lambda line: (503, {}, "no") if "/events" in line else None
+    slow = shell_server('sleep 3; exec /usr/bin/tf_serving_entrypoint.sh "$@"')
+    report = validate(kubernetes={"kubeconfig": proxied, "pod_patch": slow})
+    assert report.verdict == Verdict.BLESSED, report.reason
+
+
+def test_what_cannot_be_swept_is_in_nobodys_way(
+    kubernetes_namespace: TestNamespace, validate: Validate, proxy: Proxy, proxied: str
+) -> None:
+    """A webhook that refuses without a code of its own answers 400."""
+    gone = {**owner.annotate(None, 1000), "infra-validator.pid": "4194300"}
+    step = {"infra-validator.step-name": "../..?x", "infra-validator.step-uid": "gone"}
+    for name, noted in {"kept": gone, "no-name": {**gone, **step}, "swept": gone}.items():
+        kubernetes_namespace.create_object("pods", pod_of(name, noted))
+    refusal = json.dumps({"message": 'admission webhook "x" denied the request: no'})
+    proxy.harm = lambda line: (
+        (400, {}, refusal) if line.startswith("DELETE") and "/kept" in line else None
+    )
+    report = validate(kubernetes={"kubeconfig": proxied})
+    left = {pod["metadata"]["name"] for pod in kubernetes_namespace.get("pods")["items"]}
+    kubernetes_namespace.remove_pods()
+    assert report.verdict == Verdict.BLESSED, report.reason
+    assert left == {"kept"}
 
 
 def test_watches_that_break_and_expire_are_ridden_out(

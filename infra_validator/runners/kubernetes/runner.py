@@ -77,7 +77,8 @@ class KubernetesRunner:
         self._identity: dict[str, Any] = {"server": task.binary.name, "pod": self._name}
         self._pod: Mapping[str, Any] = {}
         self._events: dict[str, Mapping[str, Any]] | None = {}  # None where they may not be read
-        self._state = threading.Lock()
+        # Held by whoever judges, so that phase, fault and exit are seen as they belong together.
+        self._state = threading.RLock()
         self._output: collections.deque[bytes] = collections.deque()
         self._output_lock = threading.Lock()
         self._log_ended = threading.Event()
@@ -113,14 +114,14 @@ class KubernetesRunner:
 
     def diagnose(self) -> Fault | None:
         """What the cluster says is wrong, at last that it took too long."""
-        if self._fault is None and self._exit is None and self._phase != Phase.LOAD:
-            limit = self._platform.phase_limits.get(self._phase, float("inf"))
-            if time.monotonic() - self._phase_since >= limit - _SOONER_SECONDS:
-                with self._state:
+        with self._state:
+            if self._fault is None and self._exit is None and self._phase != Phase.LOAD:
+                limit = self._platform.phase_limits.get(self._phase, float("inf"))
+                if time.monotonic() - self._phase_since >= limit - _SOONER_SECONDS:
                     self._fault = faults.diagnose_waiting(
                         self._pod, self._told(), self._phase, limit
                     )
-        return self._fault
+            return self._fault
 
     def progress(self) -> str | None:
         """What the Pod waits for, in the cluster's words."""
@@ -179,7 +180,7 @@ class KubernetesRunner:
                 )
             )
         else:
-            self._exit = faults.exit_of(pod)
+            self._take_end(pod)
 
     def _path(self, place: Place, *rest: str) -> str:
         return "/".join([f"/api/v1/namespaces/{place.namespace}/pods/{self._name}", *rest])
@@ -217,9 +218,6 @@ class KubernetesRunner:
             self._fail(
                 faults.diagnose_unreachable(address, str(error), self._phase, was_reached=True)
             )
-        except OSError as error:
-            summary = f"The model cannot be read: {self._task.model.uri}"
-            self._fail(storage_fault(summary, Phase.STAGE, error).fault)
         except Exception as error:
             # It would end with this thread, and the attempt would wait for nothing.
             _logger.exception("A defect in the Kubernetes platform")
@@ -228,21 +226,32 @@ class KubernetesRunner:
         finally:
             self._task.wake()
 
-    def _fail(self, found: Fault, ended: Exit | None = None) -> None:
+    def _fail(self, found: Fault) -> None:
         """The first fault stays: those after it are mostly its consequences."""
         if self._stopped.is_set():
             return
-        if self._fault is None:
-            self._fault = found
-        if self._phase == Phase.LOAD and self._exit is None:
-            self._exit = ended or Exit(_KILLED_EXIT, found.summary)
+        with self._state:
+            if self._fault is None:
+                self._fault = found
+            if self._phase == Phase.LOAD and self._exit is None:
+                self._exit = Exit(_KILLED_EXIT, found.summary)
         self._task.wake()
 
     def _enter(self, phase: Phase) -> None:
-        if phase != self._phase:
+        with self._state:
+            if phase == self._phase:
+                return
             self._phase = phase
             self._phase_since = time.monotonic()
-            self._task.wake()
+        self._task.wake()
+
+    def _take_end(self, pod: Mapping[str, Any]) -> None:
+        """The server's end, with the platform's reason for it if that is known."""
+        with self._state:
+            ended = faults.exit_of(pod)
+            if ended is not None and self._exit is None:
+                self._fault = self._fault or faults.diagnose_pod(pod, self._told())
+                self._exit = ended
 
     def _opened(self, connection: _Interruptible) -> None:
         self._open.add(connection)
@@ -343,10 +352,8 @@ class KubernetesRunner:
                         known[event["metadata"]["uid"]] = event
                     self._events = known
                     self._judge()
-        except ApiError as error:
-            if error.status not in {401, 403}:
-                raise
-            _logger.info("The Pod's events may not be read: %s", error)
+        except (ApiError, ConnectionFailed) as error:
+            _logger.info("The Pod's events cannot be read: %s", error)
             with self._state:
                 self._events = None
                 self._judge()
@@ -368,15 +375,10 @@ class KubernetesRunner:
             self._spawn("log", self._follow_log)
         if self._endpoint is None and self._forwarder is None:
             self._reach(place, pod)
-        ended = faults.exit_of(pod)
-        if ended is not None:
+        if faults.exit_of(pod) is not None:
             self._server_ended.set()
             self._log_ended.wait(_LAST_WORDS_SECONDS)
-            with self._state:
-                found = faults.diagnose_pod(pod, self._told())
-            if found is not None and self._fault is None:
-                self._fault = found
-            self._exit = ended
+            self._take_end(pod)
             self._task.wake()
 
     def _judge(self) -> None:
@@ -412,7 +414,11 @@ class KubernetesRunner:
         files = {
             f"config/{flag}": content for flag, content in self._task.binary.config_files.items()
         }
-        archive = Archive(folders, files)
+        try:
+            archive = Archive(folders, files)
+        except OSError as error:
+            summary = f"The model cannot be read: {self._task.model.uri}"
+            raise storage_fault(summary, Phase.STAGE, error) from error
         self._identity["sent_bytes"] = archive.length
         send(
             place.api,
