@@ -209,7 +209,7 @@ def parse(config: pb.KubernetesConfig, max_loading_seconds: float) -> Kubernetes
             _toleration(f"tolerations[{index}]", toleration)
             for index, toleration in enumerate(config.tolerations)
         ),
-        affinity=_affinity(_plain(config.affinity)),
+        affinity=_affinity("affinity", _plain(config.affinity)),
         priority_class_name=_name(
             "priority_class_name", config.priority_class_name, _DNS_SUBDOMAIN, 253
         ),
@@ -533,15 +533,34 @@ def _plain(struct: Any) -> dict[str, Any]:
     return dict(whole(to_dict(struct)))
 
 
-def _affinity(affinity: Mapping[str, Any]) -> Mapping[str, Any]:
-    for key, value in affinity.items():
+def _affinity(field: str, affinity: Any) -> Mapping[str, Any]:
+    """Checks an affinity as far as the validator itself adds to it: a node for the server."""
+    found = _object(field, affinity)
+    for key, value in found.items():
         if key not in {"nodeAffinity", "podAffinity", "podAntiAffinity"}:
             raise _refuse(
-                f"affinity.{key}", "a Pod has nodeAffinity, podAffinity and podAntiAffinity."
+                f"{field}.{key}", "a Pod has nodeAffinity, podAffinity and podAntiAffinity."
             )
-        if not isinstance(value, Mapping):
-            raise _refuse(f"affinity.{key}", "not an object.")
-    return affinity
+        _object(f"{field}.{key}", value)
+    key = "requiredDuringSchedulingIgnoredDuringExecution"
+    field = f"{field}.nodeAffinity.{key}"
+    required = _object(field, found.get("nodeAffinity", {}).get(key, {}))
+    for term in _list(f"{field}.nodeSelectorTerms", required.get("nodeSelectorTerms", [])):
+        one = _object(f"{field}.nodeSelectorTerms", term)
+        _list(f"{field}.nodeSelectorTerms.matchFields", one.get("matchFields", []))
+    return found
+
+
+def _object(field: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _refuse(field, "not an object.")
+    return value
+
+
+def _list(field: str, value: Any) -> Sequence[Any]:
+    if not isinstance(value, list):
+        raise _refuse(field, "not a list.")
+    return value
 
 
 def _volume(field: str, volume: dict[str, Any]) -> dict[str, Any]:
@@ -646,6 +665,7 @@ def _check_patched(patch: Mapping[str, Any]) -> None:
         for key in ("command", "args") if name == RECEIVER else ():
             if key in container:
                 raise _refuse(f"pod_patch.spec.{kind}", f"{key} of {name!r} cannot be patched.")
+    _affinity("pod_patch.spec.affinity", spec.get("affinity", {}))
     server = _named(spec.get("containers"), SERVER) or {}
     for variable in server.get("env") or ():
         if variable.get("name") in _RESERVED_VARIABLES:

@@ -485,6 +485,28 @@ def containers(*patches: dict[str, Any]) -> dict[str, Any]:
             {"spec": {"initContainers": [{"name": "receive-files", "command": ["sh"]}]}},
             "spec.initContainers",
         ),
+        ({"spec": {"affinity": "x"}}, "spec.affinity"),
+        ({"spec": {"affinity": {"nodeAffinity": 1}}}, "spec.affinity.nodeAffinity"),
+        *(
+            (
+                {
+                    "spec": {
+                        "affinity": {
+                            "nodeAffinity": {
+                                "requiredDuringSchedulingIgnoredDuringExecution": required
+                            }
+                        }
+                    }
+                },
+                "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution",
+            )
+            for required in (
+                "x",
+                {"nodeSelectorTerms": {}},
+                {"nodeSelectorTerms": ["x"]},
+                {"nodeSelectorTerms": [{"matchFields": 1}]},
+            )
+        ),
         ({"spec": {"volumes": None}}, "spec.volumes"),
         (
             {"spec": {"volumes": [{"name": "infra-validator-received", "$patch": "delete"}]}},
