@@ -33,7 +33,7 @@ from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import Report
 from infra_validator.request_config import needs_examples
 from infra_validator.requests.examples import TF_EXAMPLE_FORMAT, Examples
-from infra_validator.specs import Spec, SpecError, to_message
+from infra_validator.specs import Spec, SpecError, left_within, parameters_left, to_message
 from infra_validator.validation.engine import Candidate, refuse, validate
 from infra_validator.waiting import Cancellation, Cancelled
 
@@ -174,6 +174,9 @@ def _spec(exec_properties: dict[str, Any], key: str, message_type: type[Spec]) -
     value = exec_properties.get(key)
     if value is None or (not isinstance(value, Message) and not value):
         return None
+    left = parameters_left(value) if isinstance(value, str) else []
+    if left:
+        raise SpecError(left_within(left, key))
     return to_message(value, message_type, key)
 
 
