@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 # Of this process alone, so that several can run these tests side by side.
-REPOSITORY = f"infra-validator-drop-in-{os.getpid()}"
+REPOSITORY = f"infra-validator-drop-in-{uuid.uuid4().hex[:12]}"
 
 _MUTE = """
 import socket, time
@@ -35,7 +35,9 @@ def image(docker_client: Any, model_server_image: str) -> Iterator[str]:
         "a": "STOPSIGNAL SIGKILL",
         "b": "STOPSIGNAL SIGKILL",
         "fails": 'ENTRYPOINT ["/bin/false"]',
-        "mute": f"STOPSIGNAL SIGKILL\nENTRYPOINT {json.dumps(['python3', '-c', _MUTE])}",
+        "mute": f"STOPSIGNAL SIGKILL\nENTRYPOINT {json.dumps(['python3', '-c', _MUTE])}\n"
+        # Else all that are built have one id, and containers of one are found by another's name.
+        f"LABEL repository={REPOSITORY}",
     }
     built = []
     try:
