@@ -58,9 +58,12 @@ $(VENV_1_15)/.installed: requirements/tfx-1.15.txt pyproject.toml | env
 test-1.15: env-1.15
 	$(VENV_1_15)/bin/python -m pytest -n 2 --dist loadfile tests/unit tests/component tests/kubeflow
 
-# Everything but what needs a cluster, or tests the repository and not the code.
+# Everything but what needs a cluster or a browser, is long and about Docker alone, or tests the
+# repository and not the code. The steps of Kubeflow's example run in an image of TFX 1.21 anyway.
 TESTS_1_21 := tests/unit tests/component tests/engine tests/model_server tests/pipelines tests/kubeflow \
-  tests/generations tests/platforms/test_local_process.py
+  tests/generations tests/platforms/test_local_process.py tests/cli tests/requests tests/notebook \
+  tests/report_page/test_view.py tests/gallery/test_gallery.py tests/gallery/test_categories.py \
+  --ignore tests/kubeflow/test_v2_example.py
 
 # The engine's socket and /tmp are shared, since what TFX's component mounts into a model server
 # must be found by the engine under the same path.
@@ -69,6 +72,7 @@ RUN_1_21 = docker run --rm --network host --ipc host -v /var/run/docker.sock:/va
 
 test-1.21: image-tests
 	$(RUN_1_21) python -m pytest -n 2 --dist loadfile $(TESTS_1_21)
+	$(RUN_1_21) python -m pytest -n 4 tests/drop_in
 	$(RUN_1_21) python examples/penguin/run.py --output /root/demo-output
 	$(RUN_1_21) python examples/penguin/run.py --output /root/demo-output --broken
 

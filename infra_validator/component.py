@@ -24,7 +24,7 @@ from infra_validator.keys import (
 )
 from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.request_config import needs_examples
-from infra_validator.specs import to_json, to_message
+from infra_validator.specs import left_within, parameters_left, to_json, to_message
 
 
 class InfraValidatorSpec(ComponentSpec):
@@ -79,8 +79,8 @@ class InfraValidator(base_component.BaseComponent):
 
         A spec is a message of this package or TFX's of the same name, a dict or
         JSON text in protobuf's JSON form, a RuntimeParameter of text, or a
-        placeholder. A dict may hold RuntimeParameters, where the runner
-        resolves them in it, as Kubeflow Pipelines v1 does.
+        placeholder. A dict that holds RuntimeParameters is kept as TFX's
+        component keeps it, but no runner of TFX fills them in; a warning says so.
 
         Args:
             model: channel of type `Model`, as Trainer makes it.
@@ -112,6 +112,10 @@ class InfraValidator(base_component.BaseComponent):
                 for key, value in specs.items()
             },
         )
+        for key, kept in spec.exec_properties.items():
+            left = parameters_left(kept) if isinstance(kept, str) else []
+            if left:
+                warnings.warn(left_within(left, key), stacklevel=2)
         super().__init__(spec=spec)
 
 

@@ -33,7 +33,7 @@ from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import Report
 from infra_validator.request_config import needs_examples
 from infra_validator.requests.examples import TF_EXAMPLE_FORMAT, Examples
-from infra_validator.specs import Spec, SpecError, to_message
+from infra_validator.specs import Spec, SpecError, left_within, parameters_left, to_message
 from infra_validator.validation.engine import Candidate, refuse, validate
 from infra_validator.waiting import Cancellation, Cancelled
 
@@ -77,9 +77,14 @@ class Executor(base_executor.BaseExecutor):
             Cancelled: on SIGTERM; everything is released then.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        model = _single(input_dict, MODEL_KEY)
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING_KEY])
         examples = input_dict.get(EXAMPLES_KEY) or []
+        models = input_dict[MODEL_KEY]
+        if len(models) != 1:
+            uris = ", ".join(model.uri for model in models)
+            self._finish(refuse(uris, _not_one(models)), blessing, fail_when_undetermined=True)
+            return
+        model = models[0]
 
         try:
             request_spec = _spec(exec_properties, REQUEST_SPEC_KEY, pb.RequestSpec)
@@ -158,22 +163,25 @@ def _fails_execution(found: Fault, fail_when_undetermined: bool) -> bool:
     return found.blame in {Blame.DATA, Blame.CONFIGURATION}
 
 
-def _single(input_dict: dict[str, list[types.Artifact]], key: str) -> types.Artifact:
-    """The one artifact of an input; several models are several validations."""
-    artifacts = input_dict[key]
-    if len(artifacts) != 1:
-        found = ", ".join(artifact.uri for artifact in artifacts) or "none"
-        raise ValidationFailedError(
-            f"The input '{key}' must hold exactly one artifact, but holds {len(artifacts)}: "
-            f"{found}. Choose one with a Resolver, or validate each in a tfx.dsl.ForEach."
-        )
-    return artifacts[0]
+def _not_one(models: list[types.Artifact]) -> Fault:
+    """For an input without a model or with several; those are several validations."""
+    found = ", ".join(model.uri for model in models) or "none"
+    return fault(
+        "configuration_invalid",
+        Phase.CONFIGURE,
+        f"The input '{MODEL_KEY}' must hold exactly one artifact, but holds {len(models)}: "
+        f"{found}.",
+        hint="Choose one with a Resolver, or validate each in a tfx.dsl.ForEach.",
+    )
 
 
 def _spec(exec_properties: dict[str, Any], key: str, message_type: type[Spec]) -> Spec | None:
     value = exec_properties.get(key)
     if value is None or (not isinstance(value, Message) and not value):
         return None
+    left = parameters_left(value) if isinstance(value, str) else []
+    if left:
+        raise SpecError(left_within(left, key))
     return to_message(value, message_type, key)
 
 

@@ -7,10 +7,11 @@ the same deterministic JSON.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 from google.protobuf import json_format
@@ -21,6 +22,7 @@ from infra_validator.text import first_line
 
 _UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([^"]*)"')
 _POSITION = re.compile(r"^(\d+):(\d+) : ")
+_PARAMETER_CLASS = "RuntimeParameter"
 _TFX_PACKAGE = "tfx.components.infra_validator"
 
 Spec = TypeVar("Spec", bound=Message)
@@ -65,6 +67,44 @@ def to_message(value: object, message_type: type[Spec], parameter: str) -> Spec:
         raise SpecError(f"{parameter}: {explain_parse_error(str(error))}") from None
     raise SpecError(
         f"{parameter}: expected a {name} message, a dict or JSON text, got {type(value).__name__}."
+    )
+
+
+def parameters_left(text: str) -> list[str]:
+    """Names of the RuntimeParameters in a spec's JSON text, as TFX writes those within a dict.
+
+    A spec that is one RuntimeParameter is filled in by the runner; one within
+    a dict stays in the text, since no runner looks there. Text that is no JSON
+    has none.
+    """
+    try:
+        return sorted(set(_parameters(json.loads(text))))
+    except json.JSONDecodeError:
+        return []
+
+
+def _parameters(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and _PARAMETER_CLASS in value:
+        # One of text is written as a text of its own.
+        with contextlib.suppress(json.JSONDecodeError):
+            yield from _parameters(json.loads(value))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _parameters(item)
+    elif isinstance(value, dict):
+        if value.get("__class__") == _PARAMETER_CLASS:
+            yield str(value.get("name"))
+        else:
+            for item in value.values():
+                yield from _parameters(item)
+
+
+def left_within(names: Iterable[str], parameter: str) -> str:
+    """What to say of RuntimeParameters that no runner fills in."""
+    listing = ", ".join(map(repr, names))
+    return (
+        f"{parameter}: no runner of TFX fills in a RuntimeParameter within a dict ({listing}); "
+        "give the whole spec as one RuntimeParameter of JSON text."
     )
 
 

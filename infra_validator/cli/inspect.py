@@ -49,11 +49,11 @@ def inspect(model_dir: str, as_json: bool) -> int:
     from infra_validator.saved_model.op_registry import registered_ops
     from infra_validator.text import printable
 
+    with silenced():  # before the first file is read, since that imports TensorFlow as well
+        version, ops = _tensorflow_version(), registered_ops()
     files = Gfile()
     place = find_model(files, model_dir)
     try:
-        with silenced():
-            version, ops = _tensorflow_version(), registered_ops()
         found = inspect_model(files, place.uri, ops, version)
     except FaultError as error:
         click.echo(f"Error: {printable(error.fault.summary)}", err=True)

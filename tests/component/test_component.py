@@ -94,8 +94,13 @@ def test_runtime_parameter_and_placeholder_are_kept_as_they_are() -> None:
     assert exec_properties(serving_spec=parameter)["serving_spec"] is parameter
     placeholder = tfx.dsl.placeholders.execution_invocation().pipeline_run_id
     assert exec_properties(serving_spec=placeholder)["serving_spec"] is placeholder
+
+
+def test_runtime_parameters_within_a_dict_are_kept_with_a_warning() -> None:
+    parameter = tfx.dsl.experimental.RuntimeParameter(name="serving", ptype=str)
     inside = {"local_process": {}, "tensorflow_serving": {}, "model_name": parameter}
-    assert "RuntimeParameter" in exec_properties(serving_spec=inside)["serving_spec"]
+    with pytest.warns(UserWarning, match=r"serving_spec: no runner .* dict \('serving'\)"):
+        assert "RuntimeParameter" in exec_properties(serving_spec=inside)["serving_spec"]
 
 
 @pytest.mark.parametrize(

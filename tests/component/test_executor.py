@@ -227,6 +227,25 @@ def test_an_estimator_export_with_two_models_is_not_blessed(
     assert "exactly one exported model" in execution.report["reason"]
 
 
+@pytest.mark.parametrize("count", [0, 2])
+def test_anything_but_one_model_fails_with_a_report(
+    execution: Run, model_uri: Path, count: int
+) -> None:
+    models = [standard_artifacts.Model() for _ in range(count)]
+    for model in models:
+        model.uri = str(model_uri)
+    with pytest.raises(ValidationFailedError, match=f"holds {count}: .* Choose one with") as raised:
+        execution.executor.Do(
+            {"model": models},
+            {"blessing": [execution.blessing]},
+            {"serving_spec": to_json(SERVING)},
+        )
+    assert execution.files == set()
+    report = json.loads(Path(str(raised.value).rpartition("Report: ")[2]).read_text())
+    assert report["fault"]["category"] == "configuration_invalid"
+    assert report["model"] == ", ".join([str(model_uri)] * count)
+
+
 def test_tags_say_nothing_on_a_platform_without_images(execution: Run, model_uri: Path) -> None:
     serving = iv.ServingSpec(
         tensorflow_serving=iv.TensorFlowServing(tags=["2.8.2", "latest"]),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
+import json
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,31 @@ from typing import Any
 import pytest
 
 # Of this process alone, so that several can run these tests side by side.
-REPOSITORY = f"infra-validator-drop-in-{os.getpid()}"
+REPOSITORY = f"infra-validator-drop-in-{uuid.uuid4().hex[:12]}"
+
+_MUTE = """
+import socket, time
+socket.create_server(('', 8500)).accept()
+print('called', flush=True)
+time.sleep(600)
+"""
 
 
 @pytest.fixture(scope="session")
 def image(docker_client: Any, model_server_image: str) -> Iterator[str]:
-    """The name of an image of the model server with the tags `a`, `b` and `fails`.
+    """The name of an image of the model server with the tags `a`, `b`, `fails` and `mute`.
 
     TFX's component waits ten seconds for a server that does not heed SIGTERM, as
     TensorFlow Serving does not; so as not to wait with it, this image names SIGKILL. The
-    server of the tag `fails` cannot start.
+    server of the tag `fails` cannot start, and that of `mute` takes a call and never answers.
     """
     changes = {
         "a": "STOPSIGNAL SIGKILL",
         "b": "STOPSIGNAL SIGKILL",
         "fails": 'ENTRYPOINT ["/bin/false"]',
+        "mute": f"STOPSIGNAL SIGKILL\nENTRYPOINT {json.dumps(['python3', '-c', _MUTE])}\n"
+        # Else all that are built have one id, and containers of one are found by another's name.
+        f"LABEL repository={REPOSITORY}",
     }
     built = []
     try:

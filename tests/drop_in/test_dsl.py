@@ -17,6 +17,7 @@ from tfx.proto import range_config_pb2
 from tfx.types import standard_artifacts
 
 import infra_validator as iv
+from infra_validator.executor import ValidationFailedError
 from tests.drop_in.test_compiled import EXECUTOR, TYPE, differences
 from tests.pipelines.components import BringExamples, BringModel, BringSpan, BringText
 from tests.pipelines.test_pipelines import Pipeline
@@ -110,7 +111,25 @@ def placeholder(component: Component, specs: Any, model: str = "/model") -> list
     return [brought, text, component(model=brought.outputs["model"], serving_spec=spec)]
 
 
-SHAPES = [condition, depending, loop, nested, resolved, parameters, placeholder]
+def parameters_within(component: Component, specs: Any, model: str = "/model") -> list[Any]:
+    """Specs whose fields are runtime parameters, of text and of a number."""
+    brought = BringModel(saved_model=model)
+    name = tfx.dsl.experimental.RuntimeParameter(name="name", ptype=str, default="mine")
+    tries = tfx.dsl.experimental.RuntimeParameter(name="tries", ptype=int, default=1)
+    node = component(
+        model=brought.outputs["model"],
+        serving_spec={**specs["serving_spec"], "model_name": name},
+        validation_spec={"num_tries": tries},
+    )
+    return [brought, node]
+
+
+SHAPES = [
+    *(condition, depending, loop, nested, resolved, parameters, placeholder),
+    pytest.param(
+        parameters_within, marks=pytest.mark.filterwarnings("ignore:.*RuntimeParameter within")
+    ),
+]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -165,6 +184,18 @@ def test_the_newest_of_several_models(pipeline: Pipeline) -> None:
     pipeline.run_nodes(brought)
     pipeline.run_nodes(resolved(iv.InfraValidator, RUN))
     assert pipeline.blessing["blessed"] == 1
+
+
+def test_runtime_parameters_within_a_dict_are_filled_in_for_neither(pipeline: Pipeline) -> None:
+    """TFX's component meets the parameter's own JSON where a number should be."""
+    model = str(pipeline.saved_model)
+    with pytest.raises(json_format.ParseError, match="num_tries"):
+        pipeline.run_nodes(parameters_within(tfx.components.InfraValidator, COMPILED, model))
+    with (
+        pytest.warns(UserWarning, match="within a dict"),
+        pytest.raises(ValidationFailedError, match=r"'name'.* as one RuntimeParameter of JSON"),
+    ):
+        pipeline.run_nodes(parameters_within(iv.InfraValidator, RUN, model))
 
 
 @pytest.mark.parametrize("window", [1, 2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import json
 import subprocess
 import sys
 import tarfile
@@ -10,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from infra_validator.report import PAGE_NAME
 
 ROOT = Path(__file__).parents[2]
 UV = str(Path(sys.executable).parent / "uv")
@@ -27,24 +30,37 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def uv(*command: str, folder: Path) -> None:
+    """Runs uv."""
+    done = subprocess.run([UV, *command], capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
 @pytest.fixture(scope="module")
-def light_python(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An interpreter with the wheel and what it needs, and no more."""
+def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty environment."""
     folder = tmp_path_factory.mktemp("light") / "venv"
-    python = str(folder / "bin" / "python")
-    [wheel] = distributions.glob("*.whl")
+    uv("venv", "--quiet", "--python", sys.executable, str(folder), folder=folder.parent)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["*.whl", "*.tar.gz"], ids=["wheel", "sdist"])
+def programs(request: pytest.FixtureRequest, distributions: Path, light: Path) -> Path:
+    """Where the environment keeps its programs; in it a distribution and what it needs, no more.
+
+    The sdist is built at that, with nothing but what its own pyproject.toml asks for.
+    """
+    [distribution] = distributions.glob(request.param)
     for command in (
-        ["venv", "--quiet", "--python", sys.executable, str(folder)],
-        ["pip", "sync", "--quiet", "--python", python, str(ROOT / "requirements" / "sdk.txt")],
-        ["pip", "install", "--quiet", "--python", python, "--no-deps", str(wheel)],
-        ["pip", "check", "--quiet", "--python", python],
+        ["sync", str(ROOT / "requirements" / "sdk.txt")],
+        ["install", "--no-deps", str(distribution)],
+        ["check"],
         # Where setuptools can be imported, TFX refuses its own artifact types unless the full
         # distribution is there (tfx/types/standard_artifacts.py).
-        ["pip", "uninstall", "--quiet", "--python", python, "setuptools"],
+        ["uninstall", "setuptools"],
     ):
-        done = subprocess.run([UV, *command], capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-    return python
+        uv("pip", *command, "--quiet", "--python", str(light), folder=light.parent)
+    return light / "bin"
 
 
 def test_the_wheel_holds_what_it_must_and_no_more(distributions: Path) -> None:
@@ -92,12 +108,39 @@ def test_the_sdist_holds_sources_protos_and_tests(distributions: Path) -> None:
     } <= names
 
 
+def test_what_is_installed_is_the_distribution(programs: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [programs / "python", "-c", "import infra_validator as iv; print(iv.__file__)"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert Path(done.stdout.strip()).is_relative_to(programs.parent), done.stderr
+    helped = subprocess.run(
+        [programs / "infra-validator", "--help"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert "validate" in helped.stdout
+
+
+def test_the_command_validates_a_model(programs: Path, saved_model: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [programs / "infra-validator", "validate", saved_model, "--json", "--report", "report"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert json.loads(done.stdout)["verdict"] == "blessed"
+    assert (tmp_path / "report" / PAGE_NAME).read_text().startswith("<!DOCTYPE html>")
+
+
 def test_the_component_is_built_compiled_and_run_without_the_full_tfx(
-    light_python: str, saved_model: Path, split: Path, tmp_path: Path
+    programs: Path, saved_model: Path, split: Path, tmp_path: Path
 ) -> None:
     done = subprocess.run(
         [
-            *(light_python, str(Path(__file__).parent / "light_pipeline.py")),
+            *(str(programs / "python"), str(Path(__file__).parent / "light_pipeline.py")),
             *(str(tmp_path), str(saved_model), str(split)),
         ],
         capture_output=True,
@@ -108,6 +151,8 @@ def test_the_component_is_built_compiled_and_run_without_the_full_tfx(
     assert done.stdout.splitlines()[-1] == "compiled, run: blessed"
 
 
-def test_nothing_of_the_full_tfx_is_there(light_python: str) -> None:
-    done = subprocess.run([light_python, "-c", "import tfx.v1"], capture_output=True, text=True)
+def test_nothing_of_the_full_tfx_is_there(programs: Path) -> None:
+    done = subprocess.run(
+        [programs / "python", "-c", "import tfx.v1"], capture_output=True, text=True
+    )
     assert "No module named" in done.stderr

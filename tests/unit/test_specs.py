@@ -3,11 +3,12 @@ from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2, proto_builder
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import infra_validator_pb2 as tfx_pb
-from tfx.utils import proto_utils
+from tfx.utils import json_utils, proto_utils
 
 from infra_validator.proto import infra_validator_pb2 as pb
-from infra_validator.specs import SpecError, to_dict, to_json, to_message
+from infra_validator.specs import SpecError, parameters_left, to_dict, to_json, to_message
 
 AS_DICT = {
     "model_name": "ranker",
@@ -163,3 +164,30 @@ def test_refuses_a_message_that_only_has_the_same_name() -> None:
 
 def test_a_spec_error_is_a_value_error() -> None:
     assert issubclass(SpecError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        ({}, []),
+        ({"model_name": "RuntimeParameter"}, []),
+        ({"model_name": '{"RuntimeParameter'}, []),
+        ({"validation": RuntimeParameter(name="n", ptype=int)}, ["n"]),
+        ({"a": {"b": [RuntimeParameter(name="t", ptype=str, default="1")]}}, ["t"]),
+        (
+            {
+                "a": RuntimeParameter(name="z", ptype=float),
+                "b": [RuntimeParameter(name="y", ptype=str)] * 2,
+            },
+            ["y", "z"],
+        ),
+    ],
+)
+def test_runtime_parameters_left_in_a_dict_are_found(
+    spec: dict[str, Any], names: list[str]
+) -> None:
+    assert parameters_left(json_utils.dumps(spec)) == names
+
+
+def test_text_that_is_no_json_has_no_runtime_parameters() -> None:
+    assert parameters_left('{"RuntimeParameter') == []
