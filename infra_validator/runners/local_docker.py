@@ -14,7 +14,7 @@ from infra_validator.docker_config import DockerSettings
 from infra_validator.faults import Fault, FaultError, Phase, fault
 from infra_validator.files import storage_fault
 from infra_validator.model_source import ModelSource
-from infra_validator.runners import docker_faults
+from infra_validator.runners import docker_causes, docker_faults
 from infra_validator.runners.base import Exit, ServerTask
 from infra_validator.runners.docker_container import find_endpoint
 from infra_validator.runners.docker_creation import ContainerMaker, Gate
@@ -140,6 +140,11 @@ class LocalDockerRunner:
     def diagnose(self) -> Fault | None:
         """What the engine says is wrong."""
         return self._fault
+
+    def find_cause(self, found: Fault) -> Fault:
+        """What of LocalDockerConfig is behind a fault, if that is so."""
+        delivery = self._identity.get("model_delivery")
+        return docker_causes.find_cause(found, self._settings, self.logs(), delivery)
 
     def logs(self) -> str:
         """Standard output and error of the container; the last MiB of it."""
