@@ -19,6 +19,7 @@ from infra_validator.runners.docker_container import (
     choose_reader,
     container_config,
     find_endpoint,
+    surely_cannot_read,
 )
 from infra_validator.servers.tensorflow_serving import TensorFlowServing
 
@@ -284,3 +285,40 @@ def test_no_one_is_chosen_only_where_no_owner_may_read_all_of_it(modes: list[Fil
     if choose_reader(modes) is None:
         for owner in {f"{mode.uid}:{mode.gid}" for mode in modes}:
             assert not all(may_read(owner, mode) for mode in modes)
+
+
+FOLDER, FILE = stat.S_IFDIR, stat.S_IFREG
+
+
+@pytest.mark.parametrize(
+    ("user", "capabilities", "modes", "expected"),
+    [
+        ("5:6", (), [(5, 9, FOLDER | 0o700), (5, 9, FILE | 0o600)], False),
+        ("5:6", (), [(7, 6, FOLDER | 0o750), (7, 6, FILE | 0o640)], False),
+        ("5:6", (), [(7, 9, FOLDER | 0o755), (7, 9, FILE | 0o644)], False),
+        ("5:6", (), [(7, 9, FOLDER | 0o755), (7, 9, FILE | 0o640)], True),
+        ("5:6", (), [(7, 9, FOLDER | 0o754), (7, 9, FILE | 0o644)], True),
+        ("5:6", (), [(5, 9, FILE | 0o044)], True),  # the owner's own bits count
+        ("5:6", (), [(7, 6, FILE | 0o604)], True),  # and so do the group's
+        # The image may have this user in that group.
+        ("5", (), [(7, 6, FILE | 0o640)], False),
+        ("5", (), [(7, 6, FILE | 0o604)], False),
+        ("5", (), [(7, 6, FILE | 0o600)], True),
+        # Root without capabilities is like others.
+        ("0:0", (), [(7, 9, FILE | 0o600)], True),
+        ("0", (), [(7, 9, FILE | 0o600)], True),
+        ("0:0", ("SYS_NICE",), [(7, 9, FILE | 0o600)], True),
+        ("0:0", ("DAC_OVERRIDE",), [(7, 9, FILE | 0o600)], False),
+        ("0:0", ("DAC_READ_SEARCH",), [(7, 9, FILE | 0o600)], False),
+        ("5:6", ("DAC_OVERRIDE",), [(7, 9, FILE | 0o600)], True),
+        # Whose number that is, only the image knows.
+        ("games", (), [(7, 9, FILE | 0o600)], False),
+        ("5:games", (), [(7, 9, FILE | 0o600)], False),
+        ("games:5", (), [(7, 9, FILE | 0o600)], False),
+    ],
+)
+def test_who_surely_cannot_read_the_model(
+    user: str, capabilities: tuple[str, ...], modes: list[tuple[int, int, int]], expected: bool
+) -> None:
+    files = [FileMode(*mode) for mode in modes]
+    assert surely_cannot_read(user, capabilities, files) is expected
