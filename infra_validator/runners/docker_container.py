@@ -164,11 +164,17 @@ def find_endpoint(
     addresses = [
         entry["IPAddress"] for entry in network["Networks"].values() if entry.get("IPAddress")
     ]
-    published = (network.get("Ports") or {}).get(f"{container_port}/tcp")
+    published = (network.get("Ports") or {}).get(f"{container_port}/tcp") or ()
     # Not every network publishes ports.
     if addresses and (prefer_own_address or not published):
         return f"{addresses[0]}:{container_port}"
-    return f"{host}:{published[0]['HostPort']}" if published else None
+    if not published:
+        return None
+    # An engine may choose another port for IPv6 than for IPv4.
+    is_ipv6 = ":" in host
+    of_family = [entry for entry in published if (":" in entry["HostIp"]) is is_ipv6]
+    port = (of_family or published)[0]["HostPort"]
+    return f"[{host}]:{port}" if is_ipv6 else f"{host}:{port}"
 
 
 def _resources(settings: DockerSettings) -> dict[str, Any]:

@@ -193,7 +193,9 @@ class LocalDockerRunner:
         try:
             with self._engine.connect() as client:
                 running = client.api.inspect_container(self._name)["State"].get("Running")
-                if running and self._printed_version is None and not self._versions():
+                # Where memory is scarce, to ask could be what kills the server.
+                unknown = self._printed_version is None and not self._settings.memory
+                if running and unknown and not self._versions():
                     program = self._task.binary.program
                     self._printed_version = ask_version(client, self._name, program)
         except docker.errors.NotFound:
@@ -298,7 +300,10 @@ class LocalDockerRunner:
 
     def _publish_at(self) -> str:
         """Loopback, unless the port is reached from elsewhere."""
-        return LOOPBACK if self._host() in {LOOPBACK, "localhost", "::1"} else ""
+        host = self._host()
+        if host == "::1":
+            return host
+        return LOOPBACK if host in {LOOPBACK, "localhost"} else ""
 
     def _find_endpoint(self, client: docker.DockerClient) -> str | None:
         """Where the server is reached, or None if it has ended already."""

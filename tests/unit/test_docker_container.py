@@ -200,6 +200,27 @@ def test_where_a_server_is_reached(
     assert found == expected
 
 
+@pytest.mark.parametrize(
+    ("host", "bound", "expected"),
+    [
+        ("192.0.2.1", [("0.0.0.0", "1"), ("::", "2")], "192.0.2.1:1"),  # noqa: S104
+        ("192.0.2.1", [("::", "2"), ("0.0.0.0", "1")], "192.0.2.1:1"),  # noqa: S104
+        ("2001:db8::1", [("0.0.0.0", "1"), ("::", "2")], "[2001:db8::1]:2"),  # noqa: S104
+        ("::1", [("::1", "2")], "[::1]:2"),
+        ("::1", [("0.0.0.0", "1")], "[::1]:1"),  # noqa: S104 - it may lead on to that
+        ("there", [("0.0.0.0", "1"), ("::", "2")], "there:1"),  # noqa: S104
+    ],
+)
+def test_a_port_that_is_published_for_both_families(
+    host: str, bound: list[tuple[str, str]], expected: str
+) -> None:
+    """With 20.10 and later the ports may differ (moby issue 42442)."""
+    ports = {"8500/tcp": [{"HostIp": address, "HostPort": port} for address, port in bound]}
+    network = {"Networks": ADDRESS, "Ports": ports}
+    found = find_endpoint(network, 8500, host=host, prefer_own_address=False)
+    assert found == expected
+
+
 def test_the_users_variable_does_not_hide_where_the_model_is() -> None:
     binary = dataclasses.replace(BINARY, env={"MODEL_NAME": "other"})
     assert "MODEL_NAME=ranker" in configure(binary=binary)["Env"]
