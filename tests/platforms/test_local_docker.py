@@ -1632,6 +1632,7 @@ def test_an_engine_that_is_restarted_while_a_model_loads(
 
     def restart() -> None:
         watch.wait(Phase.LOAD)
+        wait_for(Path(once.source, "once").exists, "the server's word")
         second_engine.stop()
         second_engine.start()
         back.set()
