@@ -53,7 +53,7 @@ from tests.platforms.docker_engine import (
 )
 
 ROOT = Path(__file__).parents[2]
-_LIMIT_SECONDS = 60.0
+_LIMIT_SECONDS = 120.0
 _SOCKET = "/var/run/docker.sock"
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
@@ -355,7 +355,7 @@ def validator(
             "model": str(saved_model),
             "image_name": engine.name,
             "images": [tag],
-            "limits": {"num_tries": 1, "max_loading_time_seconds": 60},
+            "limits": {"num_tries": 1, "max_loading_time_seconds": 120},
             **given,
         }
         started.append(Validator(open_folder / "home", **given))
@@ -871,7 +871,7 @@ def test_a_limit_that_leaves_the_server_no_room_is_named(
     report = validate(
         split=split,
         docker=docker,
-        limits=pb.ValidationSpec(num_tries=3, max_loading_time_seconds=20),
+        limits=pb.ValidationSpec(num_tries=3, max_loading_time_seconds=120),
     )
     assert told(report)[:2] == ("configuration_invalid", Blame.CONFIGURATION)
     assert report.reason.startswith(f"ServingSpec.local_docker.{field}: the server could ")
@@ -1268,7 +1268,17 @@ def test_a_pull_that_takes_too_long_is_ended_in_the_engine_too(
     image = TinyImage({LABEL: engine.run})
     with registry(image.serve_for_ever) as there, caplog.at_level("INFO", "infra_validator"):
         name = f"{there.address}/a"
-        report = validate("1", image_name=name, docker={"pull_timeout_seconds": 3})
+
+        def wait_for_the_layer(event: Event) -> None:
+            if isinstance(event, PhaseBegan) and event.phase == Phase.IMAGE:
+                there.trickling.wait(_LIMIT_SECONDS)
+
+        report = validate(
+            "1",
+            image_name=name,
+            docker={"pull_timeout_seconds": 3},
+            observer=wait_for_the_layer,
+        )
         assert there.left.wait(_LIMIT_SECONDS), "the engine still pulls"
     assert told(report) == ("image_pull_timeout", Blame.INFRASTRUCTURE, Phase.IMAGE)
     assert report.fault is not None
@@ -1531,7 +1541,7 @@ def test_an_engine_that_does_not_answer_at_the_end_is_told(
     report = validate(
         "stand-in",
         split=split,
-        docker={"client_base_url": proxy.address, "client_timeout_seconds": 2},
+        docker={"client_base_url": proxy.address, "client_timeout_seconds": 10},
         observer=hold,
     )
     assert told(report) == ("engine_lost", Blame.INFRASTRUCTURE, Phase.QUERY)
