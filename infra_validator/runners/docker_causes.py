@@ -27,13 +27,14 @@ _OF_LIMITS = frozenset(
         "model_load_failed",
         "out_of_memory",
         "platform_failed",
-        "request_failed",
         "request_timeout",
         "server_crashed",
         "server_exited",
         "server_not_ready",
     }
 )
+# An answer that is an error says itself whether it is for that.
+_OF_LIMITS_IF_IT_SAYS_SO = frozenset({"request_failed"})
 _OF_READING = frozenset({"model_missing", "model_not_delivered"})
 
 
@@ -105,10 +106,10 @@ def find_cause(found: Fault, settings: DockerSettings, log: str, delivery: str |
     """
     if found.category in _OF_READING and found.phase == Phase.LOAD:
         return _blame_reader(found, settings.user, delivery)
-    if found.category not in _OF_LIMITS:
-        return found
+    texts = [found.detail] if found.category in _OF_LIMITS | _OF_LIMITS_IF_IT_SAYS_SO else []
+    texts += [log] if found.category in _OF_LIMITS else []
     for limit in _LIMITS:
-        line = _find_line(limit.said, found.detail) or _find_line(limit.said, log)
+        line = next(filter(None, (_find_line(limit.said, text) for text in texts)), None)
         if line is not None:
             return _blame_limit(found, limit, limit.fields(settings), line)
     return found

@@ -77,6 +77,14 @@ def test_the_engines_own_words_count_too() -> None:
     assert (found.category, found.phase) == ("configuration_invalid", Phase.START)
 
 
+def test_a_request_that_the_server_refuses_says_itself_why() -> None:
+    refused = fault("request_failed", Phase.QUERY, "It fails.", detail="INVALID_ARGUMENT: shapes")
+    limited = settings(pids_limit=4)
+    assert find_cause(refused, limited, THREADS[3], "mount") is refused
+    said = fault("request_failed", Phase.QUERY, "It fails.", detail=f"INTERNAL: {THREADS[5]}")
+    assert find_cause(said, limited, "", "mount").category == "configuration_invalid"
+
+
 @pytest.mark.parametrize(
     "category",
     [
