@@ -197,6 +197,7 @@ START = [
         "mount_denied",
         Blame.INFRASTRUCTURE,
     ),
+    ("No such container: infra-validator-0123456789ab", "server_killed", Blame.INFRASTRUCTURE),
     (
         "driver failed programming external connectivity on endpoint x (0): Bind for "
         "127.0.0.1:32768 failed: port is already allocated",
