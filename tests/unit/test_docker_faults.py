@@ -299,7 +299,7 @@ def test_why_a_container_does_not_start(message: str, category: str, blame: Blam
     assert found.detail == message
     assert found.evidence.events == (first_line(message),)
     assert "\n" not in found.summary
-    assert found.transient == (category in {"port_taken", "platform_failed"})
+    assert found.transient == (category in {"port_taken", "platform_failed", "server_killed"})
 
 
 @pytest.mark.parametrize(
