@@ -107,6 +107,14 @@ class TellsProgress(Protocol):
 
 
 @runtime_checkable
+class FindsCauses(Protocol):
+    """A runner that may know better why an attempt failed than who found the fault."""
+
+    def find_cause(self, found: Fault) -> Fault:
+        """The fault, or the one behind it; asked before the server is stopped."""
+
+
+@runtime_checkable
 class Closes(Protocol):
     """A platform that wants to be told that nothing more is asked of it."""
 

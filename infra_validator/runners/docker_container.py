@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import stat
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,6 +13,11 @@ from infra_validator.servers.base import ServingBinary
 
 _NOBODY = 65534
 NOBODY = f"{_NOBODY}:{_NOBODY}"
+
+# What lets root read all files.
+_READING_CAPABILITIES = frozenset({"ALL", "DAC_OVERRIDE", "DAC_READ_SEARCH"})
+
+_NO_GROUP = -1
 
 _PIDS = 512
 _PIDS_PER_CPU = 64
@@ -44,6 +50,30 @@ def choose_reader(modes: Iterable[FileMode]) -> str | None:
         if all(_may_be_read_by(uid, gid, mode) for mode in modes):
             return f"{uid}:{gid}"
     return None
+
+
+def surely_cannot_read(user: str, capabilities: Iterable[str], modes: Iterable[FileMode]) -> bool:
+    """Whether a user whom the configuration names may not read all of the model.
+
+    Args:
+        user: as Docker takes it; of names, which only the image knows, nothing is sure.
+        capabilities: that the user keeps, if it is root.
+        modes: of all files and folders of the model.
+    """
+    numbers = re.fullmatch(r"(\d+)(?::(\d+))?", user)
+    if numbers is None:
+        return False
+    uid = int(numbers[1])
+    if uid == 0 and not _READING_CAPABILITIES.isdisjoint(capabilities):
+        return False
+    if numbers[2]:
+        gid = int(numbers[2])
+        return not all(_may_be_read_by(uid, gid, mode) for mode in modes)
+    # The image says which group it is.
+    return not all(
+        _may_be_read_by(uid, mode.gid, mode) or _may_be_read_by(uid, _NO_GROUP, mode)
+        for mode in modes
+    )
 
 
 def _may_be_read_by(uid: int, gid: int, mode: FileMode) -> bool:
@@ -134,11 +164,17 @@ def find_endpoint(
     addresses = [
         entry["IPAddress"] for entry in network["Networks"].values() if entry.get("IPAddress")
     ]
-    published = (network.get("Ports") or {}).get(f"{container_port}/tcp")
+    published = (network.get("Ports") or {}).get(f"{container_port}/tcp") or ()
     # Not every network publishes ports.
     if addresses and (prefer_own_address or not published):
         return f"{addresses[0]}:{container_port}"
-    return f"{host}:{published[0]['HostPort']}" if published else None
+    if not published:
+        return None
+    # An engine may choose another port for IPv6 than for IPv4.
+    is_ipv6 = ":" in host
+    of_family = [entry for entry in published if (":" in entry["HostIp"]) is is_ipv6]
+    port = (of_family or published)[0]["HostPort"]
+    return f"[{host}]:{port}" if is_ipv6 else f"{host}:{port}"
 
 
 def _resources(settings: DockerSettings) -> dict[str, Any]:

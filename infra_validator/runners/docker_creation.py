@@ -15,13 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from infra_validator.docker_config import CONFIG_FOLDER, MODEL_BASE, Delivery, DockerSettings
 from infra_validator.faults import FaultError, Phase, fault
+from infra_validator.runners import docker_causes
 from infra_validator.runners.base import ServerTask
 from infra_validator.runners.docker_archive import (
     is_self_contained,
     modes_of,
 )
 from infra_validator.runners.docker_command import reproduce
-from infra_validator.runners.docker_container import NOBODY, choose_reader, container_config
+from infra_validator.runners.docker_container import (
+    NOBODY,
+    choose_reader,
+    container_config,
+    surely_cannot_read,
+)
 from infra_validator.runners.docker_owner import Owner
 from infra_validator.runners.tar_stream import Archive
 from infra_validator.saved_model.reader import MODEL_FILES
@@ -135,9 +141,14 @@ class ContainerMaker:
         """A container that has the model mounted, and its user; None where that is not possible."""
         import docker
 
-        user = self._settings.user or choose_reader(modes_of(model))
+        given = self._settings.user
+        user = given or choose_reader(modes_of(model))
         if user is None:
             problem = "no one user may read all of its files"
+        elif given and surely_cannot_read(given, self._settings.capabilities, modes_of(model)):
+            problem = f"the user {given} may not read all of its files"
+            if self._settings.delivery == Delivery.MOUNT:
+                raise FaultError(docker_causes.blame_user(given, Phase.START, problem))
         elif not is_self_contained(model):
             problem = "links lead out of its folder"
         else:

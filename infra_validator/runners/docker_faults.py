@@ -84,6 +84,7 @@ _STARTING: _Table = _table(
     (r"rlimit", "configuration_invalid", f"{_DOCKER}.ulimits: the limit cannot be set"),
     (r"duplicate mount point", "configuration_invalid", f"{_DOCKER}.mounts: a target is taken"),
     (r"no such image", "image_not_found", "The image does not exist"),
+    (r"no such container", "server_killed", "Somebody removed the server's container"),
     (
         r"does not match the specified platform|exec format error|executable file not found|"
         r"no such file or directory: unknown|exec: .* permission denied",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import collections
 import logging
+import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from infra_validator.faults import FaultError
@@ -90,7 +91,7 @@ class OutputFollower:
         # An engine that rotates a log ends the stream of it.
         last = Output()
         try:
-            last.replace(client.api.logs(self._name, stream=True, tail=_TAIL_LINES))
+            last.replace(_read_output(client, self._name, tail=_TAIL_LINES))
         except docker.errors.APIError as error:  # somebody else removed it, most often
             _logger.info("The end of the output of %s is not to be had: %s", self._name, error)
             return
@@ -102,12 +103,11 @@ class OutputFollower:
 
         try:
             with self._engine.connect() as client:
-                for chunk in client.api.logs(self._name, stream=True, follow=True):
+                for chunk in _read_output(client, self._name, follow=True):
                     self._take(chunk)
                 while not self._ended.wait(_REOPEN_SECONDS):
                     self._output.replace(())
-                    stream = client.api.logs(self._name, stream=True, follow=True, tail=_TAIL_LINES)
-                    for chunk in stream:
+                    for chunk in _read_output(client, self._name, follow=True, tail=_TAIL_LINES):
                         self._take(chunk)
         except (FaultError, docker.errors.DockerException, OSError) as error:
             # Whoever waits for the container's end hears of a lost engine too, and says so.
@@ -116,6 +116,21 @@ class OutputFollower:
     def _take(self, chunk: bytes) -> None:
         self._output.add(chunk)
         self._wake()
+
+
+def _read_output(client: docker.DockerClient, name: str, **options: Any) -> Iterator[bytes]:
+    """A container's output, piece by piece.
+
+    Raises:
+        docker.errors.APIError: if the engine refuses it.
+        OSError: if the connection breaks.
+    """
+    import urllib3
+
+    try:
+        yield from client.api.logs(name, stream=True, **options)
+    except (urllib3.exceptions.HTTPError, struct.error) as error:  # of a piece that is cut off
+        raise ConnectionResetError(f"The stream of its output broke: {error}") from error
 
 
 def ask_version(client: docker.DockerClient, name: str, program: str) -> str:

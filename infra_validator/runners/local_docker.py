@@ -14,7 +14,7 @@ from infra_validator.docker_config import DockerSettings
 from infra_validator.faults import Fault, FaultError, Phase, fault
 from infra_validator.files import storage_fault
 from infra_validator.model_source import ModelSource
-from infra_validator.runners import docker_faults
+from infra_validator.runners import docker_causes, docker_faults
 from infra_validator.runners.base import Exit, ServerTask
 from infra_validator.runners.docker_container import find_endpoint
 from infra_validator.runners.docker_creation import ContainerMaker, Gate
@@ -141,6 +141,11 @@ class LocalDockerRunner:
         """What the engine says is wrong."""
         return self._fault
 
+    def find_cause(self, found: Fault) -> Fault:
+        """What of LocalDockerConfig is behind a fault, if that is so."""
+        delivery = self._identity.get("model_delivery")
+        return docker_causes.find_cause(found, self._settings, self.logs(), delivery)
+
     def logs(self) -> str:
         """Standard output and error of the container; the last MiB of it."""
         return self._output.content().decode(errors="replace")
@@ -188,7 +193,9 @@ class LocalDockerRunner:
         try:
             with self._engine.connect() as client:
                 running = client.api.inspect_container(self._name)["State"].get("Running")
-                if running and self._printed_version is None and not self._versions():
+                # Where memory is scarce, to ask could be what kills the server.
+                unknown = self._printed_version is None and not self._settings.memory
+                if running and unknown and not self._versions():
                     program = self._task.binary.program
                     self._printed_version = ask_version(client, self._name, program)
         except docker.errors.NotFound:
@@ -293,7 +300,10 @@ class LocalDockerRunner:
 
     def _publish_at(self) -> str:
         """Loopback, unless the port is reached from elsewhere."""
-        return LOOPBACK if self._host() in {LOOPBACK, "localhost", "::1"} else ""
+        host = self._host()
+        if host == "::1":
+            return host
+        return LOOPBACK if host in {LOOPBACK, "localhost"} else ""
 
     def _find_endpoint(self, client: docker.DockerClient) -> str | None:
         """Where the server is reached, or None if it has ended already."""

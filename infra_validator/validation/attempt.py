@@ -11,7 +11,7 @@ from infra_validator.clients.base import Client
 from infra_validator.faults import Fault, FaultError, Phase, fault
 from infra_validator.report import AttemptReport, ModelRole, RequestReport
 from infra_validator.requests.request import Request
-from infra_validator.runners.base import Runner, progress_of
+from infra_validator.runners.base import FindsCauses, Runner, progress_of
 from infra_validator.servers.base import ServingBinary
 from infra_validator.tensorflow_errors import hide_content
 from infra_validator.validation.outcome import diagnose_replay
@@ -112,6 +112,8 @@ class Attempt:
             self._check_still_running()
         except FaultError as error:
             found = error.fault
+            if isinstance(self._runner, FindsCauses):
+                found = self._runner.find_cause(found)
         finally:
             self._cancellation.unsubscribe(self._wake)
             self._timeline.enter(Phase.STOP)

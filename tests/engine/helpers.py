@@ -13,6 +13,7 @@ from infra_validator.report import Report
 from infra_validator.requests.examples import Examples
 from infra_validator.runners.base import Platform
 from infra_validator.validation.engine import Candidate, validate
+from infra_validator.validation.progress import Observer, ignore
 from infra_validator.waiting import Cancellation
 
 
@@ -37,6 +38,7 @@ def run(
     model_name: str = "",
     cancellation: Cancellation | None = None,
     request_fields: dict[str, Any] | None = None,
+    observer: Observer = ignore,
 ) -> Report:
     """Validates a model on the local process platform, or on the one given."""
     serving_spec = pb.ServingSpec(
@@ -80,5 +82,6 @@ def run(
         parsed,
         Gfile(),
         cancellation=cancellation,
+        observer=observer,
         **given,
     )

@@ -87,7 +87,7 @@ ELSEWHERE = {
         "test_what_may_not_be_looked_at_is_nobodys_fault_but_the_storages",
     ),
     "internal_error": ("component/test_executor.py", "test_an_unexpected_error_leaves_a_report"),
-    "platform_failed": (DOCKER, "test_a_container_that_somebody_else_ends_is_not_the_models_fault"),
+    "platform_failed": (DOCKER, "test_what_a_server_runs_out_of_is_never_the_models_fault"),
 }
 
 

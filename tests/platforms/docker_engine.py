@@ -289,12 +289,17 @@ class EngineProxy:
 
     Attributes:
         sent: bytes that went to the engine.
+        accepted: connections that were made.
+        held: set when nothing goes through any more.
     """
 
     def __init__(self, path: Path, target: str) -> None:
         self._path = path
         self._target = target
         self.sent = 0
+        self.accepted = 0
+        self.held = threading.Event()
+        self._hold_at: int | None = None
         self._flowing = threading.Event()
         self._flowing.set()
         self._open: set[socket.socket] = set()
@@ -319,13 +324,13 @@ class EngineProxy:
     def cut(self) -> None:
         """The engine is gone, and all connections with it."""
         self.release()
-        if self._listener is not None:
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            self._listener = None
         with self._lock:
+            listener, self._listener = self._listener, None
             connections, self._open = self._open, set()
+        if listener is not None:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
         for connection in connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -333,9 +338,15 @@ class EngineProxy:
     def hold(self) -> None:
         """Nothing more goes through, in neither direction, until `release`."""
         self._flowing.clear()
+        self.held.set()
+
+    def hold_at(self, sent: int) -> None:
+        """Holds as soon as that many bytes went to the engine."""
+        self._hold_at = sent
 
     def release(self) -> None:
         """What was held goes through."""
+        self._hold_at = None
         self._flowing.set()
 
     def _accept(self, listener: socket.socket) -> None:
@@ -347,6 +358,11 @@ class EngineProxy:
             there = socket.socket(socket.AF_UNIX)
             there.connect(self._target)
             with self._lock:
+                self.accepted += 1
+                if self._listener is not listener:  # it was cut meanwhile
+                    here.close()
+                    there.close()
+                    return
                 self._open |= {here, there}
             for source, target in ((here, there), (there, here)):
                 threading.Thread(target=self._copy, args=(source, target), daemon=True).start()
@@ -360,6 +376,8 @@ class EngineProxy:
                 if to_engine:
                     with self._lock:
                         self.sent += len(chunk)
+                    if self._hold_at is not None and self.sent >= self._hold_at:
+                        self.hold()
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
 
@@ -380,8 +398,13 @@ def make_network(client: Any, name: str) -> Any:
                 raise
 
 
+_SECOND_ENTRY = json.dumps(["/bin/sh", "-c", 'eval "${SERVER_SCRIPT:-exec sleep 300}"'])
+
+
 class SecondEngine:
     """An engine of one's own, beside the one that others use; it can be restarted.
+
+    The server of its image does what SERVER_SCRIPT says, and sleeps by default.
 
     Attributes:
         client: a client of it.
@@ -449,7 +472,7 @@ class SecondEngine:
         """
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
-            for name in ("usr", "bin", "lib", "lib64", "tmp"):
+            for name in ("usr", "bin", "lib", "lib64", "tmp", "state"):
                 entry = tarfile.TarInfo(name)
                 entry.type = tarfile.DIRTYPE
                 archive.addfile(entry)
@@ -458,7 +481,7 @@ class SecondEngine:
             buffer.getvalue(),
             repository=name,
             tag=tag,
-            changes=['ENTRYPOINT ["/bin/sh", "-c", "exec sleep 300"]'],
+            changes=[f"ENTRYPOINT {_SECOND_ENTRY}"],
         )
         return name
 

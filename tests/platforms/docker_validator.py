@@ -4,6 +4,8 @@ Ends upon SIGTERM as the executor does. Keys of the JSON object:
 
     model, split, image_name, images, env, signatures   as for tests.engine.helpers.run
     local_docker, limits                   the messages, in JSON form
+    phases                                 a file, to which the name of each phase that begins is
+                                           added
     uid, gid, groups                       who to be; from then on without root's rights
     instead                                [folder, source]: before, in a mount namespace of its
                                            own, an empty folder is laid over this one and the
@@ -24,6 +26,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from infra_validator.proto import infra_validator_pb2 as pb
+from infra_validator.validation.progress import Event, PhaseBegan
 from infra_validator.waiting import Cancellation
 from tests.engine.helpers import run
 
@@ -47,6 +50,13 @@ def main() -> None:
         _become(given["uid"], given["gid"], given["groups"])
     cancellation = Cancellation()
     signal.signal(signal.SIGTERM, lambda *_: cancellation.cancel("SIGTERM"))
+    phases = Path(given.get("phases", os.devnull))
+
+    def note(event: Event) -> None:
+        if isinstance(event, PhaseBegan):
+            with phases.open("a") as file:
+                file.write(f"{event.phase.value}\n")
+
     report = run(
         given["model"],
         split=Path(given["split"]) if given.get("split") else None,
@@ -56,6 +66,7 @@ def main() -> None:
         limits=json_format.ParseDict(given.get("limits", {}), pb.ValidationSpec()),
         local_docker=json_format.ParseDict(given.get("local_docker", {}), pb.LocalDockerConfig()),
         cancellation=cancellation,
+        observer=note,
     )
     print(report.to_json())
 

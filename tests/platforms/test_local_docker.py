@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -34,6 +35,7 @@ from infra_validator.runners.local_docker import LocalDockerPlatform, LocalDocke
 from infra_validator.servers.base import ServingBinary
 from infra_validator.servers.tensorflow_serving import TensorFlowServing
 from infra_validator.validation import engine as validation_engine
+from infra_validator.validation.progress import Event, PhaseBegan
 from infra_validator.waiting import Cancellation, Cancelled, Deadline, Wake
 from infra_validator.workspace import open_workspace
 from tests.engine.helpers import run
@@ -51,7 +53,7 @@ from tests.platforms.docker_engine import (
 )
 
 ROOT = Path(__file__).parents[2]
-_LIMIT_SECONDS = 60.0
+_LIMIT_SECONDS = 120.0
 _SOCKET = "/var/run/docker.sock"
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
@@ -94,6 +96,8 @@ def validate(engine: TestEngine, saved_model: Path) -> Validate:
 
     def validate(tag: str | tuple[str, ...] = "good", **options: Any) -> Report:
         docker = options.pop("docker", {})
+        # No test takes so long, but for a slow machine.
+        options.setdefault("limits", pb.ValidationSpec(num_tries=1, max_loading_time_seconds=120))
         return run(
             options.pop("model", saved_model),
             image_name=options.pop("image_name", engine.name),
@@ -125,6 +129,36 @@ def wait_for(done: Callable[[], Any], what: str) -> None:
     while not done():
         assert not limit.expired(), f"in vain: {what}"
         time.sleep(0.02)
+
+
+class Watch:
+    """Tells how far a validation is, by what it tells itself."""
+
+    def __init__(self) -> None:
+        self._phases: dict[tuple[Phase, int], threading.Event] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, PhaseBegan):
+            self._began(event.phase, event.subject.attempt).set()
+
+    def wait(self, phase: Phase, attempt: int = 1) -> None:
+        """Waits until an attempt reaches a phase."""
+        reached = self._began(phase, attempt).wait(_LIMIT_SECONDS)
+        assert reached, f"attempt {attempt} did not reach {phase}"
+
+    def _began(self, phase: Phase, attempt: int) -> threading.Event:
+        with self._lock:
+            return self._phases.setdefault((phase, attempt), threading.Event())
+
+
+@contextlib.contextmanager
+def meanwhile(act: Callable[[], None]) -> Iterator[None]:
+    """Has something done in a thread; what is raised in it is raised here."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        doing = pool.submit(act)
+        yield
+        doing.result(_LIMIT_SECONDS)
 
 
 def settings(**fields: Any) -> docker_config.DockerSettings:
@@ -321,7 +355,7 @@ def validator(
             "model": str(saved_model),
             "image_name": engine.name,
             "images": [tag],
-            "limits": {"num_tries": 1, "max_loading_time_seconds": 60},
+            "limits": {"num_tries": 1, "max_loading_time_seconds": 120},
             **given,
         }
         started.append(Validator(open_folder / "home", **given))
@@ -676,16 +710,21 @@ def test_a_server_that_neither_image_nor_log_gives_a_version_is_asked_for_it(
 
 
 def test_tags_run_side_by_side(validate: Validate, split: Path) -> None:
-    report = validate(("good", "again", "stand-in"), split=split)
+    company = threading.Barrier(3, timeout=_LIMIT_SECONDS)
+
+    def wait_for_the_others(event: Event) -> None:
+        if isinstance(event, PhaseBegan) and event.phase == Phase.LOAD:
+            company.wait()
+
+    report = validate(("good", "again", "stand-in"), split=split, observer=wait_for_the_others)
     assert report.verdict == Verdict.BLESSED, report.reason
-    spans = []
-    for binary in report.binaries:
-        phases = binary.attempts[0].phases
-        spans.append((phases[0].started, phases[-1].started))
-    assert max(begin for begin, _ in spans) < min(end for _, end in spans)
 
 
 # What a server does wrong.
+
+
+# The second has to be long enough for the server to say that it loads.
+_LOADING_SECONDS = {"never_ready": 2, "never_ready_after_loading_began": 8}
 
 
 @pytest.mark.parametrize(
@@ -719,8 +758,8 @@ def test_what_a_server_does_wrong_is_told(
         env={"STAND_IN_FAULT": fault},
         limits=pb.ValidationSpec(
             num_tries=1,
-            max_loading_time_seconds=2 if fault.startswith("never") else 60,
-            request_timeout_seconds=2,
+            max_loading_time_seconds=_LOADING_SECONDS.get(fault, 60),
+            request_timeout_seconds=2 if fault == "hang_on_request" else 60,
         ),
     )
     assert told(report) == (category, blame, phase)
@@ -811,6 +850,109 @@ def test_a_request_beyond_the_memory_of_production_is_the_models_fault(
         docker={"memory": "256m"},
     )
     assert told(report) == ("memory_limit_exceeded", Blame.MODEL, Phase.QUERY)
+
+
+# What the configuration does not give the server.
+
+
+@pytest.mark.parametrize(
+    ("docker", "field"),
+    [
+        ({"pids_limit": 1}, "pids_limit"),  # not even the server itself
+        ({"pids_limit": 4}, "pids_limit"),  # not TensorFlow's threads
+        ({"pids_limit": 8}, "pids_limit"),  # not gRPC's
+        ({"ulimits": [pb.Ulimit(name="nofile", soft=8)]}, "ulimits[0]"),  # not the container
+        ({"ulimits": [pb.Ulimit(name="nofile", soft=10)]}, "ulimits[0]"),
+    ],
+)
+def test_a_limit_that_leaves_the_server_no_room_is_named(
+    validate: Validate, split: Path, docker: dict[str, Any], field: str
+) -> None:
+    report = validate(
+        split=split,
+        docker=docker,
+        limits=pb.ValidationSpec(num_tries=3, max_loading_time_seconds=120),
+    )
+    assert told(report)[:2] == ("configuration_invalid", Blame.CONFIGURATION)
+    assert report.reason.startswith(f"ServingSpec.local_docker.{field}: the server could ")
+    assert len(report.binaries[0].attempts) == 1
+
+
+@needs_root
+@pytest.mark.parametrize("user", ["1001", "1001:1001", "0:0"])
+def test_a_private_model_is_copied_for_a_user_who_may_not_read_it(
+    validate: Validate, saved_model: Path, tmp_path: Path, split: Path, user: str
+) -> None:
+    model = private_copy(saved_model, tmp_path / "private", (12345,))
+    report = validate(model=model, split=split, docker={"user": user})
+    assert report.verdict == Verdict.BLESSED, report.reason
+    assert server_of(report)["model_delivery"] == "copy"
+    assert server_of(report)["user"] == user
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("docker", "closed", "phase"),
+    [
+        # Of a name only the image knows who that is.
+        ({"user": "games"}, ".", Phase.LOAD),
+        ({"user": "5:5", "model_delivery": "MOUNT"}, ".", Phase.START),
+        # TensorFlow would take such a model for one without variables.
+        ({"user": "5", "model_delivery": "MOUNT"}, "variables", Phase.START),
+    ],
+)
+def test_a_user_who_cannot_read_the_model_is_named(
+    validate: Validate,
+    saved_model: Path,
+    tmp_path: Path,
+    docker: dict[str, Any],
+    closed: str,
+    phase: Phase,
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(saved_model, model)
+    (model / closed).chmod(0o700)
+    report = validate(model=model, docker=docker, limits=pb.ValidationSpec(num_tries=3))
+    assert told(report) == ("configuration_invalid", Blame.CONFIGURATION, phase)
+    assert report.reason.startswith(f"ServingSpec.local_docker.user: {docker['user']} cannot read ")
+    assert len(report.binaries[0].attempts) == 1
+
+
+START_THREADS = (
+    "exec /opt/model-server/bin/python -c 'import threading as t; "
+    "[t.Thread(target=t.Event().wait, daemon=True).start() for _ in range(64)]'"
+)
+
+
+@pytest.mark.parametrize(
+    ("script", "limited", "field"),
+    [
+        ("while exec {file}</dev/null; do :; done", {"name": "nofile", "soft": 64}, "ulimits[0]"),
+        (START_THREADS, {}, "pids_limit"),
+    ],
+)
+@pytest.mark.parametrize("set_by_user", [False, True])
+def test_what_a_server_runs_out_of_is_never_the_models_fault(
+    validate: Validate, script: str, limited: dict[str, Any], field: str, set_by_user: bool
+) -> None:
+    """Without a field that limits it, it is the platform's."""
+    begin = "echo 'Loading servable version {name: m version: 1}';"
+    given: dict[str, Any] = {"ulimits": [pb.Ulimit(**limited)]} if limited else {"pids_limit": 32}
+    if not set_by_user:
+        begin += " ulimit -n 64;" if limited else ""
+        script = script if limited else 'echo "RuntimeError: can\'t start new thread"; exit 1'
+    report = validate(
+        "shell",
+        env={"SERVER_SCRIPT": f"{begin} {script}"},
+        docker=given if set_by_user else {},
+    )
+    if set_by_user:
+        assert told(report) == ("configuration_invalid", Blame.CONFIGURATION, Phase.LOAD)
+        assert report.reason.startswith(f"ServingSpec.local_docker.{field}: ")
+    else:
+        assert told(report) == ("platform_failed", Blame.INFRASTRUCTURE, Phase.LOAD)
+        assert report.fault is not None
+        assert "ServingSpec.local_docker." in report.fault.hint
 
 
 @pytest.mark.parametrize("delivery", ["MOUNT", "COPY"])
@@ -908,13 +1050,13 @@ def test_a_server_that_serves_but_is_not_reached_is_the_networks_fault(
     validate: Validate,
 ) -> None:
     report = validate(
-        "stand-in",
+        "shell",
         env={
-            "STAND_IN_LOG": "Loading servable version {name: m version: 1}\n"
-            "Running gRPC ModelServer at 0.0.0.0:8500 ..."
+            "SERVER_SCRIPT": "echo 'Loading servable version {name: m version: 1}';"
+            "echo 'Running gRPC ModelServer at 0.0.0.0:8500 ...'; exec sleep 300"
         },
         docker={"host_ip_address": "192.0.2.1"},  # of no machine (RFC 5737)
-        limits=pb.ValidationSpec(num_tries=1, max_loading_time_seconds=4),
+        limits=pb.ValidationSpec(num_tries=1, max_loading_time_seconds=8),
     )
     assert told(report) == ("server_not_ready", Blame.INFRASTRUCTURE, Phase.LOAD)
     assert "says that it serves" in report.reason
@@ -1126,7 +1268,17 @@ def test_a_pull_that_takes_too_long_is_ended_in_the_engine_too(
     image = TinyImage({LABEL: engine.run})
     with registry(image.serve_for_ever) as there, caplog.at_level("INFO", "infra_validator"):
         name = f"{there.address}/a"
-        report = validate("1", image_name=name, docker={"pull_timeout_seconds": 3})
+
+        def wait_for_the_layer(event: Event) -> None:
+            if isinstance(event, PhaseBegan) and event.phase == Phase.IMAGE:
+                there.trickling.wait(_LIMIT_SECONDS)
+
+        report = validate(
+            "1",
+            image_name=name,
+            docker={"pull_timeout_seconds": 3},
+            observer=wait_for_the_layer,
+        )
         assert there.left.wait(_LIMIT_SECONDS), "the engine still pulls"
     assert told(report) == ("image_pull_timeout", Blame.INFRASTRUCTURE, Phase.IMAGE)
     assert report.fault is not None
@@ -1143,11 +1295,8 @@ def test_a_pull_is_given_up_at_once(engine: TestEngine, validate: Validate) -> N
             there.trickling.wait()
             cancellation.cancel("enough")
 
-        thread = threading.Thread(target=cancel)
-        thread.start()
-        with pytest.raises(Cancelled):
+        with meanwhile(cancel), pytest.raises(Cancelled):
             validate("1", image_name=f"{there.address}/a", cancellation=cancellation)
-        thread.join()
         assert there.left.wait(_LIMIT_SECONDS), "the engine still pulls"
 
 
@@ -1246,32 +1395,30 @@ def disturbed(
     """Validates while something is done to the container, in the phase that is given."""
 
     def disturb(action: Callable[[Any], None], fault: str) -> Report:
-        seen: list[BaseException] = []
+        watch = Watch()
 
         def act() -> None:
-            try:
-                wait_for(engine.running, "a running container")
-                container = engine.client.containers.get(engine.running()[0])
-                if fault == "hang_on_request":
-                    wait_for(lambda: b"hanging" in container.logs(), "a request")
-                action(container)
-            except BaseException as error:
-                seen.append(error)
-                raise
+            action(stuck_container(engine, watch, fault))
 
-        thread = threading.Thread(target=act)
-        thread.start()
-        report = validate(
-            "stand-in",
-            split=split,
-            env={"STAND_IN_FAULT": fault},
-            limits=pb.ValidationSpec(num_tries=1, request_timeout_seconds=30),
-        )
-        thread.join()
-        assert not seen
-        return report
+        with meanwhile(act):
+            return validate(
+                "stand-in",
+                split=split,
+                env={"STAND_IN_FAULT": fault},
+                limits=pb.ValidationSpec(num_tries=1, max_loading_time_seconds=60),
+                observer=watch,
+            )
 
     return disturb
+
+
+def stuck_container(engine: TestEngine, watch: Watch, fault: str) -> Any:
+    """The container of a server that hangs, as soon as the validator waits for it."""
+    watch.wait(Phase.QUERY if fault == "hang_on_request" else Phase.LOAD)
+    container = engine.client.containers.get(engine.running()[0])
+    if fault == "hang_on_request":
+        wait_for(lambda: b"hanging" in container.logs(), "a request")
+    return container
 
 
 @pytest.mark.parametrize(
@@ -1292,7 +1439,7 @@ def test_a_container_that_somebody_else_ends_is_not_the_models_fault(
     report = disturbed(act, fault)
     assert report.verdict == Verdict.UNDETERMINED, report.reason
     assert report.fault is not None
-    assert report.fault.category in {"server_killed", "engine_lost", "platform_failed"}
+    assert report.fault.category == "server_killed"
     assert report.fault.transient
     assert report.fault.phase == phase
 
@@ -1305,103 +1452,133 @@ def proxy(open_folder: Path) -> Iterator[EngineProxy]:
     there.cut()
 
 
+@pytest.fixture
+def before_retry(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Has something done before the next try, which follows at once."""
+
+    def set_up(act: Callable[[], None]) -> None:
+        def no_wait(_: object) -> float:
+            act()
+            return 0
+
+        monkeypatch.setattr(validation_engine, "_RETRY_WAIT", no_wait)
+
+    return set_up
+
+
+@pytest.fixture
+def once(open_folder: Path) -> pb.Mount:
+    """Where a stand-in leaves word that it has been faulty once."""
+    folder = open_folder / "state"
+    folder.mkdir()
+    folder.chmod(0o777)
+    return pb.Mount(source=str(folder), target="/state", writable=True)
+
+
+_ONCE = {"STAND_IN_ONCE": "/state/once"}
+
+
 @pytest.mark.parametrize("fault", ["never_ready", "hang_on_request"])
+@pytest.mark.parametrize("removed", [False, True])
 def test_an_engine_that_is_lost_and_found_again_serves_the_next_try(
     engine: TestEngine,
     validate: Validate,
     split: Path,
     proxy: EngineProxy,
-    monkeypatch: pytest.MonkeyPatch,
+    once: pb.Mount,
+    before_retry: Callable[[Callable[[], None]], None],
     fault: str,
+    removed: bool,
 ) -> None:
-    monkeypatch.setattr(validation_engine, "_RETRY_WAIT", lambda _: 1)
-    tries: list[str] = []
+    """The container may be gone with the engine, or be removed when it is back."""
+    watch = Watch()
+    left: list[str] = []
+    lost = threading.Event()
 
-    def restart() -> None:
-        wait_for(engine.running, "a running container")
-        container = engine.client.containers.get(engine.running()[0])
-        if fault == "hang_on_request":
-            wait_for(lambda: b"hanging" in container.logs(), "a request")
-        else:
-            wait_for(lambda: container.logs() is not None, "its log")
-            time.sleep(0.3)  # until the log is followed
-        tries.append(container.name)
+    def lose() -> None:
+        container = stuck_container(engine, watch, fault)
+        wait_for(Path(once.source, "once").exists, "the server's word")
         proxy.cut()
-        container.remove(force=True, v=True)  # as an engine that ends does, but for the rest
-        time.sleep(0.5)
+        if removed:
+            container.remove(force=True, v=True)
+        lost.set()
+
+    def find() -> None:
+        wait_for(lost.is_set, "the engine's end")
+        left.extend(engine.containers())
         proxy.listen()
 
-    thread = threading.Thread(target=restart)
-    thread.start()
-    report = validate(
-        "stand-in",
-        split=split,
-        env={"STAND_IN_FAULT": fault},
-        docker={"client_base_url": proxy.address},
-        limits=pb.ValidationSpec(
-            num_tries=2, max_loading_time_seconds=4, request_timeout_seconds=4
-        ),
-    )
-    thread.join()
-    assert tries
-    first = report.binaries[0].attempts[0].fault
-    assert first is not None
-    assert first.category == "engine_lost"
-    assert len(report.binaries[0].attempts) == 2
-
-
-def test_what_could_not_be_removed_while_the_engine_was_away_is_removed_later(
-    engine: TestEngine, validate: Validate, proxy: EngineProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(validation_engine, "_RETRY_WAIT", lambda _: 2)
-
-    def restart() -> None:
-        wait_for(engine.running, "a running container")
-        time.sleep(0.3)
-        proxy.cut()
-        time.sleep(1)
-        proxy.listen()
-
-    thread = threading.Thread(target=restart)
-    thread.start()
-    validate(
-        "stand-in",
-        env={"STAND_IN_FAULT": "never_ready"},
-        docker={"client_base_url": proxy.address},
-        limits=pb.ValidationSpec(num_tries=2, max_loading_time_seconds=3),
-    )
-    thread.join()
+    before_retry(find)
+    with meanwhile(lose):
+        report = validate(
+            "stand-in",
+            split=split,
+            env={"STAND_IN_FAULT": fault, **_ONCE},
+            docker={"client_base_url": proxy.address, "mounts": [once]},
+            limits=pb.ValidationSpec(num_tries=2, max_loading_time_seconds=60),
+            observer=watch,
+        )
+    assert report.verdict == Verdict.BLESSED, report.reason
+    first, _ = report.binaries[0].attempts
+    assert first.fault is not None
+    assert first.fault.category == "engine_lost"
+    assert first.fault.phase == (Phase.QUERY if fault == "hang_on_request" else Phase.LOAD)
+    assert len(left) == (0 if removed else 1)
     assert engine.containers() == []
 
 
-@pytest.mark.parametrize("patience", [20.0, 0.0])
+def test_an_engine_that_does_not_answer_at_the_end_is_told(
+    validate: Validate, split: Path, proxy: EngineProxy
+) -> None:
+    """Whether the server that answered was the right one cannot be known then."""
+
+    def hold(event: Event) -> None:
+        if isinstance(event, PhaseBegan) and event.phase == Phase.QUERY:
+            proxy.hold()
+        elif isinstance(event, PhaseBegan) and event.phase == Phase.STOP:
+            proxy.release()
+
+    report = validate(
+        "stand-in",
+        split=split,
+        docker={"client_base_url": proxy.address, "client_timeout_seconds": 10},
+        observer=hold,
+    )
+    assert told(report) == ("engine_lost", Blame.INFRASTRUCTURE, Phase.QUERY)
+
+
+@pytest.mark.parametrize("patience", [60.0, 0.0])
 def test_an_engine_that_comes_back_after_the_last_try_keeps_nothing(
     engine: TestEngine,
     validate: Validate,
     proxy: EngineProxy,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     patience: float,
 ) -> None:
     monkeypatch.setattr(docker_removal, "_LAST_TRY_SECONDS", patience)
     docker = {"client_base_url": proxy.address}
+    watch = Watch()
+
+    def tries() -> int:
+        return sum(message.startswith("Not removed yet") for message in caplog.messages)
 
     def restart() -> None:
-        wait_for(engine.running, "a running container")
-        time.sleep(0.3)
+        watch.wait(Phase.LOAD)
         proxy.cut()
         if patience:
-            time.sleep(2)
+            wait_for(lambda: tries() > 2, "several tries to remove the container")
             proxy.listen()
 
-    thread = threading.Thread(target=restart)
-    thread.start()
-    report = validate("stand-in", env={"STAND_IN_FAULT": "never_ready"}, docker=docker)
-    thread.join()
+    with meanwhile(restart):
+        report = validate(
+            "stand-in", env={"STAND_IN_FAULT": "never_ready"}, docker=docker, observer=watch
+        )
     assert told(report) == ("engine_lost", Blame.INFRASTRUCTURE, Phase.LOAD)
     if not patience:  # then the same process removes it when it validates again
         assert len(engine.containers()) == 1
         proxy.listen()
-        assert validate(docker=docker).verdict == Verdict.BLESSED
+        assert validate("stand-in", docker=docker).verdict == Verdict.BLESSED
     assert engine.containers() == []
 
 
@@ -1414,14 +1591,12 @@ def test_an_engine_that_goes_away_during_a_pull_is_told(
             there.asked.wait()
             proxy.cut()
 
-        thread = threading.Thread(target=cut)
-        thread.start()
-        report = validate(
-            "1",
-            image_name=f"{there.address}/a",
-            docker={"client_base_url": proxy.address, "pull_timeout_seconds": 20},
-        )
-        thread.join()
+        with meanwhile(cut):
+            report = validate(
+                "1",
+                image_name=f"{there.address}/a",
+                docker={"client_base_url": proxy.address, "pull_timeout_seconds": 60},
+            )
     assert told(report) == ("engine_lost", Blame.INFRASTRUCTURE, Phase.IMAGE)
 
 
@@ -1438,12 +1613,12 @@ def start_second_engine(folder: Path, *flags: str) -> SecondEngine:
     return second
 
 
-def on_second_engine(second: SecondEngine) -> pb.LocalDockerConfig:
+def on_second_engine(second: SecondEngine, *mounts: pb.Mount) -> pb.LocalDockerConfig:
     return pb.LocalDockerConfig(
         client_base_url=second.address,
         network=second.network,
         host_ip_address="127.0.0.1",  # where nothing of this engine can be reached
-        mounts=[pb.Mount(source=here, target=at) for here, at in second.mounts()],
+        mounts=[*mounts, *(pb.Mount(source=here, target=at) for here, at in second.mounts())],
     )
 
 
@@ -1457,36 +1632,38 @@ def second_engine(open_folder: Path) -> Iterator[SecondEngine]:
 def test_an_engine_that_is_restarted_while_a_model_loads(
     saved_model: Path,
     second_engine: SecondEngine,
-    monkeypatch: pytest.MonkeyPatch,
+    once: pb.Mount,
+    before_retry: Callable[[Callable[[], None]], None],
 ) -> None:
-    monkeypatch.setattr(validation_engine, "_RETRY_WAIT", lambda _: 4)
     second_engine.make_network()
-
-    def running() -> list[Any]:
-        return list(second_engine.client.api.containers())
+    watch = Watch()
+    back = threading.Event()
+    before_retry(lambda: wait_for(back.is_set, "the engine"))
 
     def restart() -> None:
-        wait_for(running, "a running container")
+        watch.wait(Phase.LOAD)
+        wait_for(Path(once.source, "once").exists, "the server's word")
         second_engine.stop()
         second_engine.start()
+        back.set()
 
-    thread = threading.Thread(target=restart)
-    thread.start()
-    report = run(
-        saved_model,
-        image_name=second_engine.make_image(),
-        images=("sleeps",),
-        local_docker=on_second_engine(second_engine),
-        limits=pb.ValidationSpec(num_tries=2, max_loading_time_seconds=3),
-    )
-    thread.join()
+    with meanwhile(restart):
+        report = run(
+            saved_model,
+            image_name=second_engine.make_image(),
+            images=("sleeps",),
+            env={"SERVER_SCRIPT": "[ -e /state/once ] && exit 3; : > /state/once; exec sleep 300"},
+            local_docker=on_second_engine(second_engine, once),
+            limits=pb.ValidationSpec(num_tries=2, max_loading_time_seconds=60),
+            observer=watch,
+        )
     first, second = (attempt.fault for attempt in report.binaries[0].attempts)
     assert first is not None
     # The engine ends its containers before itself, so either may be seen first.
     assert first.category in {"server_killed", "engine_lost"}
     assert first.phase == Phase.LOAD
     assert second is not None
-    assert second.category == "server_not_ready"
+    assert (second.category, second.evidence.exit_code) == ("server_exited", 3)
     assert second_engine.client.api.containers(all=True) == []
 
 
@@ -1510,72 +1687,77 @@ def test_an_engine_without_an_init_runs_servers_without_one(
 
 
 def test_an_answer_from_another_container_that_got_the_address_blesses_nothing(
-    engine: TestEngine, validate: Validate, saved_model: Path, proxy: EngineProxy
+    engine: TestEngine,
+    validate: Validate,
+    split: Path,
+    proxy: EngineProxy,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Addresses are given anew as soon as a container has ended, ports too."""
+    monkeypatch.setattr(local_docker, "_in_container", lambda: True)  # to ask at its own address
     network = make_network(engine.client, f"tests-{engine.run}")
+    watch = Watch()
 
     def exchange() -> None:
-        wait_for(engine.running, "a running container")
+        watch.wait(Phase.LOAD)
         first = engine.client.containers.get(engine.running()[0])
-        time.sleep(0.5)  # until the validator waits for it
         address = first.attrs["NetworkSettings"]["Networks"][network.name]["IPAddress"]
         proxy.hold()
         first.kill()
+        first.wait()  # for the address to be free
         api = engine.client.api
         second = api.create_container(
-            f"{engine.name}:good",
-            environment={"MODEL_NAME": "infra-validation-model"},
-            host_config=api.create_host_config(
-                binds={str(saved_model): {"bind": "/models/infra-validation-model/1"}}
-            ),
+            f"{engine.name}:stand-in",
             networking_config={
                 "EndpointsConfig": {
                     network.name: {"IPAMConfig": {"IPv4Address": address}},
                 }
             },
         )
+        connections = proxy.accepted
         api.start(second)
-        log = engine.client.containers.get(second["Id"]).logs
-        wait_for(lambda: b"Running gRPC ModelServer" in log(), "the second server")
-        time.sleep(2)  # for the validator to ask it
+        watch.wait(Phase.QUERY)
+        wait_for(lambda: proxy.accepted > connections, "the question whether the server still runs")
         proxy.release()
 
-    thread = threading.Thread(target=exchange)
-    thread.start()
     try:
-        report = validate(
-            "shell",
-            env={"SERVER_SCRIPT": "exec sleep 300"},
-            docker={"client_base_url": proxy.address, "network": network.name},
-        )
+        with meanwhile(exchange):
+            report = validate(
+                "shell",
+                split=split,
+                env={"SERVER_SCRIPT": "exec sleep 300"},
+                docker={"client_base_url": proxy.address, "network": network.name},
+                limits=pb.ValidationSpec(num_tries=1, max_loading_time_seconds=60),
+                observer=watch,
+            )
     finally:
-        thread.join()
         engine.remove_all()
         network.remove()
     assert report.verdict == Verdict.UNDETERMINED
     assert told(report)[0] == "server_killed"
+    assert all(request.seconds for request in report.binaries[0].attempts[0].requests)
 
 
 def test_a_copy_is_given_up_at_once(
     engine: TestEngine, validate: Validate, proxy: EngineProxy, big_model: Path
 ) -> None:
     cancellation = Cancellation()
+    proxy.hold_at(32 * 1024**2)
 
     def cancel() -> None:
-        wait_for(lambda: proxy.sent > 32 * 1024**2, "the copy to begin")
+        assert proxy.held.wait(_LIMIT_SECONDS), "the copy did not begin"
+        connections = proxy.accepted
         cancellation.cancel("enough")
+        wait_for(lambda: proxy.accepted > connections, "the container's removal to begin")
+        proxy.release()
 
-    thread = threading.Thread(target=cancel)
-    thread.start()
-    with pytest.raises(Cancelled):
+    with meanwhile(cancel), pytest.raises(Cancelled):
         validate(
             model=big_model,
             docker={"client_base_url": proxy.address, "model_delivery": "COPY"},
             cancellation=cancellation,
         )
-    thread.join()
-    assert proxy.sent < 256 * 1024**2
+    assert proxy.sent < 64 * 1024**2
     assert engine.containers() == []
 
 
@@ -1599,25 +1781,32 @@ def in_phase(
     validator: Callable[..., Validator],
     big_model: Path,
     split: Path,
+    open_folder: Path,
 ) -> Iterator[Callable[[str], Validator]]:
     """A validator that has got as far as a phase, and stays there."""
     closing = contextlib.ExitStack()
+    phases = open_folder / "phases"
+    phases.touch()
 
     def reach(phase: str) -> Validator:
+        given: dict[str, Any] = {"phases": str(phases)}
         if phase == "image":
             there = closing.enter_context(registry(RegistryHandler.hang))
-            process = validator(image_name=f"{there.address}/a", images=["1"])
+            process = validator(image_name=f"{there.address}/a", images=["1"], **given)
             wait_for(there.asked.is_set, "a pull")
-        elif phase == "start":
-            process = validator(model=str(big_model), local_docker={"model_delivery": "COPY"})
+            return process
+        fault = "hang_on_request" if phase == "query" else "never_ready"
+        given |= {"split": str(split), "env": {"STAND_IN_FAULT": fault}}
+        if phase == "start":
+            copied = {"model": str(big_model), "local_docker": {"model_delivery": "COPY"}}
+            process = validator("stand-in", **given, **copied)
             wait_for(engine.containers, "a container")
         else:
-            process = validator(
-                "stand-in",
-                split=str(split),
-                env={"STAND_IN_FAULT": "never_ready" if phase == "load" else "hang_on_request"},
+            process = validator("stand-in", **given)
+            wait_for(
+                lambda: phase in phases.read_text().split() or not process.alive(),
+                f"the phase {phase}",
             )
-            wait_for(lambda: engine.running() or not process.alive(), "a running container")
             if phase == "query":
                 container = engine.client.containers.get(engine.running()[0])
                 wait_for(lambda: b"hanging" in container.logs(), "a request")

@@ -19,6 +19,7 @@ from infra_validator.runners.docker_container import (
     choose_reader,
     container_config,
     find_endpoint,
+    surely_cannot_read,
 )
 from infra_validator.servers.tensorflow_serving import TensorFlowServing
 
@@ -199,6 +200,27 @@ def test_where_a_server_is_reached(
     assert found == expected
 
 
+@pytest.mark.parametrize(
+    ("host", "bound", "expected"),
+    [
+        ("192.0.2.1", [("0.0.0.0", "1"), ("::", "2")], "192.0.2.1:1"),  # noqa: S104
+        ("192.0.2.1", [("::", "2"), ("0.0.0.0", "1")], "192.0.2.1:1"),  # noqa: S104
+        ("2001:db8::1", [("0.0.0.0", "1"), ("::", "2")], "[2001:db8::1]:2"),  # noqa: S104
+        ("::1", [("::1", "2")], "[::1]:2"),
+        ("::1", [("0.0.0.0", "1")], "[::1]:1"),  # noqa: S104 - it may lead on to that
+        ("there", [("0.0.0.0", "1"), ("::", "2")], "there:1"),  # noqa: S104
+    ],
+)
+def test_a_port_that_is_published_for_both_families(
+    host: str, bound: list[tuple[str, str]], expected: str
+) -> None:
+    """With 20.10 and later the ports may differ (moby issue 42442)."""
+    ports = {"8500/tcp": [{"HostIp": address, "HostPort": port} for address, port in bound]}
+    network = {"Networks": ADDRESS, "Ports": ports}
+    found = find_endpoint(network, 8500, host=host, prefer_own_address=False)
+    assert found == expected
+
+
 def test_the_users_variable_does_not_hide_where_the_model_is() -> None:
     binary = dataclasses.replace(BINARY, env={"MODEL_NAME": "other"})
     assert "MODEL_NAME=ranker" in configure(binary=binary)["Env"]
@@ -284,3 +306,40 @@ def test_no_one_is_chosen_only_where_no_owner_may_read_all_of_it(modes: list[Fil
     if choose_reader(modes) is None:
         for owner in {f"{mode.uid}:{mode.gid}" for mode in modes}:
             assert not all(may_read(owner, mode) for mode in modes)
+
+
+FOLDER, FILE = stat.S_IFDIR, stat.S_IFREG
+
+
+@pytest.mark.parametrize(
+    ("user", "capabilities", "modes", "expected"),
+    [
+        ("5:6", (), [(5, 9, FOLDER | 0o700), (5, 9, FILE | 0o600)], False),
+        ("5:6", (), [(7, 6, FOLDER | 0o750), (7, 6, FILE | 0o640)], False),
+        ("5:6", (), [(7, 9, FOLDER | 0o755), (7, 9, FILE | 0o644)], False),
+        ("5:6", (), [(7, 9, FOLDER | 0o755), (7, 9, FILE | 0o640)], True),
+        ("5:6", (), [(7, 9, FOLDER | 0o754), (7, 9, FILE | 0o644)], True),
+        ("5:6", (), [(5, 9, FILE | 0o044)], True),  # the owner's own bits count
+        ("5:6", (), [(7, 6, FILE | 0o604)], True),  # and so do the group's
+        # The image may have this user in that group.
+        ("5", (), [(7, 6, FILE | 0o640)], False),
+        ("5", (), [(7, 6, FILE | 0o604)], False),
+        ("5", (), [(7, 6, FILE | 0o600)], True),
+        # Root without capabilities is like others.
+        ("0:0", (), [(7, 9, FILE | 0o600)], True),
+        ("0", (), [(7, 9, FILE | 0o600)], True),
+        ("0:0", ("SYS_NICE",), [(7, 9, FILE | 0o600)], True),
+        ("0:0", ("DAC_OVERRIDE",), [(7, 9, FILE | 0o600)], False),
+        ("0:0", ("DAC_READ_SEARCH",), [(7, 9, FILE | 0o600)], False),
+        ("5:6", ("DAC_OVERRIDE",), [(7, 9, FILE | 0o600)], True),
+        # Whose number that is, only the image knows.
+        ("games", (), [(7, 9, FILE | 0o600)], False),
+        ("5:games", (), [(7, 9, FILE | 0o600)], False),
+        ("games:5", (), [(7, 9, FILE | 0o600)], False),
+    ],
+)
+def test_who_surely_cannot_read_the_model(
+    user: str, capabilities: tuple[str, ...], modes: list[tuple[int, int, int]], expected: bool
+) -> None:
+    files = [FileMode(*mode) for mode in modes]
+    assert surely_cannot_read(user, capabilities, files) is expected

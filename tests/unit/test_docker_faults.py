@@ -197,6 +197,7 @@ START = [
         "mount_denied",
         Blame.INFRASTRUCTURE,
     ),
+    ("No such container: infra-validator-0123456789ab", "server_killed", Blame.INFRASTRUCTURE),
     (
         "driver failed programming external connectivity on endpoint x (0): Bind for "
         "127.0.0.1:32768 failed: port is already allocated",
@@ -298,7 +299,7 @@ def test_why_a_container_does_not_start(message: str, category: str, blame: Blam
     assert found.detail == message
     assert found.evidence.events == (first_line(message),)
     assert "\n" not in found.summary
-    assert found.transient == (category in {"port_taken", "platform_failed"})
+    assert found.transient == (category in {"port_taken", "platform_failed", "server_killed"})
 
 
 @pytest.mark.parametrize(
