@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from infra_validator.faults import Blame
@@ -95,15 +95,21 @@ def log_tail(report: Report) -> tuple[str, ...]:
     return ()
 
 
-def summary(report: Report, width: int, more: Sequence[tuple[str, str]] = ()) -> str:
+def summary(
+    report: Report,
+    width: int,
+    more: Sequence[tuple[str, str]] = (),
+    words: Callable[[str], str] = str,
+) -> str:
     """All of it as text, without the headline.
 
     Args:
         report: the report.
         width: columns to fill at most.
         more: further labels, each with its text, in printable characters.
+        words: what to make of each text of the report.
     """
-    entries = [*facts(report), *more]
+    entries = [*((label, words(text)) for label, text in facts(report)), *more]
     lines = list(wrap(entries, width))
     tail = log_tail(report)
     if tail:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
+from infra_validator.cli.wording import in_options
 from infra_validator.text import first_line, printable
 from infra_validator.validation.progress import (
     AttemptEnded,
@@ -81,7 +82,7 @@ class PlainLines:
             with self._lock:
                 self._current.pop(event.subject.binary, None)
         elif event.fault is not None:
-            self._write(f"{event.subject}: {event.fault.summary}")
+            self._write(f"{event.subject}: {in_options(event.fault.summary)}")
 
     @contextlib.contextmanager
     def reminding(self) -> Iterator[None]:
