@@ -13,7 +13,7 @@ from infra_validator.report import AttemptReport, ModelRole, RequestReport
 from infra_validator.requests.request import Request
 from infra_validator.runners.base import Runner, progress_of
 from infra_validator.servers.base import ServingBinary
-from infra_validator.tensorflow_errors import hide_content
+from infra_validator.tensorflow_errors import hide_content_of_log
 from infra_validator.validation.outcome import diagnose_replay
 from infra_validator.validation.sending import Sending
 from infra_validator.validation.timeline import Timeline
@@ -144,7 +144,7 @@ class Attempt:
 
     def _log(self) -> str:
         """What the server wrote, without what it quotes of requests."""
-        return hide_content(self._runner.logs())
+        return hide_content_of_log(self._runner.logs())
 
     def _wait_until_ready(self) -> Client:
         client: Client | None = None
