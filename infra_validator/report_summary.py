@@ -20,7 +20,7 @@ from infra_validator.report import (
     RequestReport,
     Verdict,
 )
-from infra_validator.text import count, printable
+from infra_validator.text import count, printable, shortened
 
 _HEADLINES = {
     Verdict.BLESSED: "BLESSED",
@@ -91,7 +91,9 @@ def log_tail(report: Report) -> tuple[str, ...]:
             and attempt.fault.category == report.fault.category
         ):
             lines = [line for line in attempt.log_tail if line.strip()]
-            return tuple(printable(line)[:_LOG_CHARACTERS] for line in lines[-_LOG_LINES:])
+            return tuple(
+                shortened(printable(line), _LOG_CHARACTERS) for line in lines[-_LOG_LINES:]
+            )
     return ()
 
 
@@ -125,7 +127,7 @@ def wrap(entries: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
         entries: labels, each with its text.
         width: columns to fill at most; paths that are longer stay whole.
     """
-    column = max((len(label) for label, _ in entries), default=0) + 1
+    column = max((len(label) for label, _ in entries), default=0) + 2
     narrow = width - column - 2 < _MIN_TEXT_WIDTH
     for label, text in entries:
         begin = "    " if narrow else f"  {label:<{column}}"

@@ -14,6 +14,7 @@ from infra_validator.requests.request import Request
 from infra_validator.runners.base import Runner, progress_of
 from infra_validator.servers.base import ServingBinary
 from infra_validator.tensorflow_errors import hide_content_of_log
+from infra_validator.text import shortened
 from infra_validator.validation.outcome import diagnose_replay
 from infra_validator.validation.sending import Sending
 from infra_validator.validation.timeline import Timeline
@@ -136,7 +137,8 @@ class Attempt:
             notes=notes,
             fault=found,
             log_tail=tuple(
-                line[:_LOG_LINE_CHARACTERS] for line in log.splitlines()[-_LOG_TAIL_LINES:]
+                shortened(line, _LOG_LINE_CHARACTERS)
+                for line in log.splitlines()[-_LOG_TAIL_LINES:]
             ),
             model=self._role,
             failed_requests=self._failed,
