@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from infra_validator import config
-from infra_validator.files import Gfile
+from infra_validator.files import Gfile, absolute
 from infra_validator.keys import LOAD_ONLY_NOTES
 from infra_validator.places import find_examples, find_model
 from infra_validator.proto import infra_validator_pb2 as pb
@@ -85,7 +85,7 @@ def validate(
     if request_spec is not None and parsed.requests is None:
         notes.append(LOAD_ONLY_NOTES[False, True])
     return engine.validate(
-        engine.Candidate(model.uri, found, target),
+        engine.Candidate(model.uri, found, None if target is None else absolute(target)),
         parsed,
         files,
         cancellation=cancellation,

@@ -104,8 +104,19 @@ def test_a_model_without_data_is_asked(saved_model: Path, tmp_path: Path) -> Non
     assert replayed.code == 0, replayed.out
     assert "2 sent (Predict serving_default), 2 answered" in " ".join(replayed.out.split())
     missing = run("validate", saved_model, "--requests", tmp_path / "nowhere.JSON", "--quiet")
-    assert "Reason     --requests:" in missing.out
+    assert "Reason      --requests:" in missing.out
     assert missing.code == 2
+
+
+def test_the_report_names_the_model_so_that_it_is_found_from_anywhere(saved_model: Path) -> None:
+    done = run(
+        *("validate", saved_model.name, "--from-signature", "--json", "--quiet"),
+        cwd=saved_model.parent,
+    )
+    report = Report.from_json(done.out)
+    assert report.model == str(saved_model)
+    [binary] = report.binaries
+    assert str(saved_model) in str(binary.attempts[-1].server["reproduce"])
 
 
 def test_a_failed_request_is_kept_where_that_is_asked(python_model: Path, tmp_path: Path) -> None:
