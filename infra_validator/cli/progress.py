@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from infra_validator.cli.wording import in_options
-from infra_validator.text import first_line, printable
+from infra_validator.text import first_line, printable, shortened
 from infra_validator.validation.progress import (
     AttemptEnded,
     Event,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _STILL_SECONDS = 30.0
+_DETAIL_CHARACTERS = 80
 _REFRESHES_PER_SECOND = 8
 
 
@@ -174,5 +175,5 @@ def _time_of(event: PhaseBegan) -> str:
     """How long a phase has gone on, of what it may take, and how far it has got."""
     seconds = time.monotonic() - event.at
     limit = "" if event.limit is None else f" of {event.limit:g}"
-    detail = event.detail()
-    return f"{seconds:.0f}{limit} s" + (f", {first_line(printable(detail))}" if detail else "")
+    detail = shortened(first_line(printable(event.detail() or "")), _DETAIL_CHARACTERS)
+    return f"{seconds:.0f}{limit} s" + (f", {detail}" if detail else "")
