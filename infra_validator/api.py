@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from infra_validator import config
-from infra_validator.files import Gfile
+from infra_validator.files import Gfile, absolute
 from infra_validator.keys import LOAD_ONLY_NOTES
 from infra_validator.places import find_examples, find_model
 from infra_validator.proto import infra_validator_pb2 as pb
@@ -85,7 +85,7 @@ def validate(
     if request_spec is not None and parsed.requests is None:
         notes.append(LOAD_ONLY_NOTES[False, True])
     return engine.validate(
-        engine.Candidate(model.uri, found, target),
+        engine.Candidate(model.uri, found, None if target is None else absolute(target)),
         parsed,
         files,
         cancellation=cancellation,
@@ -140,12 +140,15 @@ def check_stamping(parsed: config.ValidationConfig, target: str | None) -> None:
     stamps = parsed.requests is not None and parsed.requests.make_warmup
     if stamps and target is None:
         raise SpecError(
-            "request_spec.make_warmup: say where to put the model with warm-up requests "
-            "(stamped_model)."
+            "stamped_model: not given; say where to put the model with warm-up requests, which "
+            "make_warmup asks for."
+        )
+    if target is not None and parsed.requests is None:
+        raise SpecError(
+            "stamped_model: nothing would be put there, for there is nothing to ask with; give "
+            "examples or another source of requests, which are then stored with the model."
         )
     if target is not None and not stamps:
         raise SpecError(
-            "stamped_model: nothing would be put there; set request_spec.make_warmup, and say what "
-            "to ask with (examples, or another source in request_spec), for that is stored with "
-            "the model."
+            "stamped_model: nothing would be put there; set RequestSpec.make_warmup as well."
         )

@@ -348,7 +348,10 @@ def _check_args(args: Sequence[str], config_files: Mapping[str, object]) -> None
         flag = match.group(1).replace("-", "_")
         _check_not_reserved(field, flag)
         if flag in config_files:
-            raise SpecError(f"{field}: --{flag} is set by config_files too; keep one of them.")
+            raise SpecError(
+                f"{field}: --{flag} is set by ServingSpec.tensorflow_serving.config_files too; "
+                "keep one of them."
+            )
 
 
 def _check_not_reserved(field: str, flag: str) -> None:

@@ -111,7 +111,7 @@ def _table(categories: Iterable[Category]) -> dict[str, Category]:
     return {category.name: category for category in categories}
 
 
-_CHECK_EXPORT = "Look at what Trainer exported; the export must write a complete SavedModel."
+_CHECK_EXPORT = "Look at what was exported; the export must write a complete SavedModel."
 _NOT_THE_SERVER = (
     "Run the command in the report by hand; it must be a tensorflow_model_server or behave as one."
 )
@@ -206,9 +206,15 @@ CATEGORIES: dict[str, Category] = _table(
             "examples_missing",
             Blame.DATA,
             False,
-            "Look at what ExampleGen wrote, and at RequestSpec.split_name.",
+            "Look at what the examples hold (in a pipeline, at what ExampleGen wrote), and at "
+            "RequestSpec.split_name.",
         ),
-        Category("examples_unreadable", Blame.DATA, False, "Run ExampleGen again."),
+        Category(
+            "examples_unreadable",
+            Blame.DATA,
+            False,
+            "Write the examples anew; in a pipeline, run ExampleGen again.",
+        ),
         Category(
             "examples_unfit",
             Blame.DATA,
@@ -217,27 +223,28 @@ CATEGORIES: dict[str, Category] = _table(
             "messages, as ExampleGen writes them by default.",
         ),
         # The configuration's.
-        Category("configuration_invalid", Blame.CONFIGURATION, False, "Correct the field named."),
+        Category("configuration_invalid", Blame.CONFIGURATION, False, "Correct the setting named."),
         Category(
             "signature_unsupported",
             Blame.CONFIGURATION,
             False,
             "Ask another signature (RequestSpec.tensorflow_serving.signature_names), ask with "
-            "recorded requests (RequestSpec.prediction_log_file, json_file), or validate without "
-            "requests.",
+            "recorded requests (RequestSpec.prediction_log_file, RequestSpec.json_file), or "
+            "validate without requests.",
         ),
         Category(
             "inputs_unmatched",
             Blame.CONFIGURATION,
             False,
             "Say which feature feeds which input in "
-            "RequestSpec.tensorflow_serving.input_features, or set inputs in input_constants.",
+            "RequestSpec.tensorflow_serving.input_features, or set inputs in "
+            "RequestSpec.tensorflow_serving.input_constants.",
         ),
         Category(
             "request_file_invalid",
             Blame.DATA,
             False,
-            "Correct the file of requests, or the field that names it.",
+            "Correct the file of requests, or the setting that names it.",
         ),
         Category(
             "executable_unusable",
@@ -250,7 +257,8 @@ CATEGORIES: dict[str, Category] = _table(
             "server_flags_refused",
             Blame.CONFIGURATION,
             False,
-            "Correct ServingSpec.tensorflow_serving.args and config_files.",
+            "Correct ServingSpec.tensorflow_serving.args and "
+            "ServingSpec.tensorflow_serving.config_files.",
         ),
         Category(
             "engine_api_mismatch",
@@ -305,7 +313,7 @@ CATEGORIES: dict[str, Category] = _table(
             Blame.INFRASTRUCTURE,
             False,
             "See that the API server runs and can be reached from here, or say where it is in "
-            "ServingSpec.kubernetes.kubeconfig and context.",
+            "ServingSpec.kubernetes.kubeconfig and ServingSpec.kubernetes.context.",
         ),
         Category(
             "cluster_lost",
@@ -416,8 +424,9 @@ CATEGORIES: dict[str, Category] = _table(
             "image_not_found",
             Blame.INFRASTRUCTURE,
             False,
-            "Look at ServingSpec.tensorflow_serving.image_name, tags and digests, and at "
-            "local_docker.pull_policy.",
+            "Look at the image's name (ServingSpec.tensorflow_serving.image_name), at its version "
+            "(ServingSpec.tensorflow_serving.tags, ServingSpec.tensorflow_serving.digests), and at "
+            "ServingSpec.local_docker.pull_policy.",
         ),
         Category(
             "image_pull_denied",

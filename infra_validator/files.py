@@ -123,6 +123,11 @@ def storage_errors() -> Iterator[None]:
         raise
 
 
+def absolute(path: str) -> str:
+    """A local path as it is known everywhere on this machine; a URI as it is."""
+    return path if "://" in path or not path else str(Path(path).absolute())
+
+
 def is_missing(files: FileSystem, path: str) -> bool:
     """Whether there is nothing at a path, for sure.
 

@@ -22,8 +22,9 @@ LOAD_ONLY_NOTES: Mapping[tuple[bool, bool], str] = {
         "asked; give a request_spec to have it asked."
     ),
     (False, True): (
-        "InfraValidator has a request_spec but no examples, so the model is only loaded and not "
-        "asked; give examples to have it asked, or set RequestSpec.from_signature."
+        "InfraValidator is told how to ask (request_spec), but has no examples to ask with, so the "
+        "model is only loaded; give examples to have it asked, or set "
+        "RequestSpec.from_signature."
     ),
 }
 """What to say when only one of (examples, request_spec) is given."""

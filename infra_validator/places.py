@@ -6,7 +6,7 @@ import dataclasses
 import fnmatch
 import re
 
-from infra_validator.files import FileSystem, is_missing, storage_errors
+from infra_validator.files import FileSystem, absolute, is_missing, storage_errors
 from infra_validator.requests.examples import Examples
 from infra_validator.saved_model.reader import MODEL_FILES
 from infra_validator.specs import SpecError
@@ -41,10 +41,13 @@ def find_model(files: FileSystem, path: str) -> ModelPlace:
     Where nothing of the kind is found, the folder itself is returned: reading it
     tells what is wrong.
 
+    A relative path becomes absolute, since a report and its commands are for other
+    places too.
+
     Raises:
         SpecError: if there is no such folder, for sure.
     """
-    path = path.rstrip("/") or path
+    path = absolute(path.rstrip("/") or path)
     try:
         with storage_errors():
             if is_missing(files, path):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from infra_validator.faults import Blame
@@ -20,7 +20,7 @@ from infra_validator.report import (
     RequestReport,
     Verdict,
 )
-from infra_validator.text import count, printable
+from infra_validator.text import count, printable, shortened
 
 _HEADLINES = {
     Verdict.BLESSED: "BLESSED",
@@ -91,19 +91,27 @@ def log_tail(report: Report) -> tuple[str, ...]:
             and attempt.fault.category == report.fault.category
         ):
             lines = [line for line in attempt.log_tail if line.strip()]
-            return tuple(printable(line)[:_LOG_CHARACTERS] for line in lines[-_LOG_LINES:])
+            return tuple(
+                shortened(printable(line), _LOG_CHARACTERS) for line in lines[-_LOG_LINES:]
+            )
     return ()
 
 
-def summary(report: Report, width: int, more: Sequence[tuple[str, str]] = ()) -> str:
+def summary(
+    report: Report,
+    width: int,
+    more: Sequence[tuple[str, str]] = (),
+    words: Callable[[str], str] = str,
+) -> str:
     """All of it as text, without the headline.
 
     Args:
         report: the report.
         width: columns to fill at most.
         more: further labels, each with its text, in printable characters.
+        words: what to make of each text of the report.
     """
-    entries = [*facts(report), *more]
+    entries = [*((label, words(text)) for label, text in facts(report)), *more]
     lines = list(wrap(entries, width))
     tail = log_tail(report)
     if tail:
@@ -119,7 +127,7 @@ def wrap(entries: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
         entries: labels, each with its text.
         width: columns to fill at most; paths that are longer stay whole.
     """
-    column = max((len(label) for label, _ in entries), default=0) + 1
+    column = max((len(label) for label, _ in entries), default=0) + 2
     narrow = width - column - 2 < _MIN_TEXT_WIDTH
     for label, text in entries:
         begin = "    " if narrow else f"  {label:<{column}}"

@@ -82,7 +82,7 @@ def parse(spec: pb.RequestSpec) -> SourceConfig:
     if kind != Source.EXAMPLES and (spec.split_name or spec.split_names):
         raise SpecError(
             f"RequestSpec.{kind.value}: requests are not made from examples then, so no split "
-            "can be chosen; remove split_name and split_names."
+            "can be chosen; remove RequestSpec.split_name and RequestSpec.split_names."
         )
     config = SourceConfig(
         kind=kind,
@@ -111,7 +111,9 @@ def _split_names(spec: pb.RequestSpec) -> tuple[str, ...]:
     if "" in names:
         raise SpecError("RequestSpec.split_names: an entry is empty.")
     if names and spec.split_name:
-        raise SpecError("RequestSpec.split_names: split_name is set too; keep one of them.")
+        raise SpecError(
+            "RequestSpec.split_names: RequestSpec.split_name is set too; keep one of them."
+        )
     if ALL in names and len(names) > 1:
         raise SpecError('RequestSpec.split_names: "*" means all; name no other split beside it.')
     return names
@@ -156,14 +158,14 @@ def _check_combination(config: SourceConfig) -> None:
         raise SpecError(f"{field}.input_constants: {both[0]!r} is in input_features too; keep one.")
     if config.input_features and config.kind != Source.EXAMPLES:
         raise SpecError(
-            f"{field}.input_features: requests are made from {config.kind.value}, so there are no "
-            "features; remove it."
+            f"{field}.input_features: requests are not made from examples but by "
+            f"RequestSpec.{config.kind.value}, so there are no features; remove it."
         )
     if config.kind in {Source.PREDICTION_LOG, Source.JSON}:
         for name in ("batch_sizes", "input_constants", "multi_inference"):
             if getattr(config, name):
                 place = "RequestSpec" if name == "batch_sizes" else field
                 raise SpecError(
-                    f"{place}.{name}: requests of {config.kind.value} are sent as they are; "
-                    "remove it."
+                    f"{place}.{name}: requests of RequestSpec.{config.kind.value} are sent as they "
+                    "are; remove it."
                 )

@@ -28,12 +28,29 @@ _QUOTED_INDEX = re.compile(r"(indices\[[\d,]*\] = )-?\d+")
 _MARKS = ("value: '", "convert string: ", "is not a valid ", "indices[")
 _HIDDEN = r"\1(not shown)"
 
+# Platforms keep the end of a log: the last MiB (of characters with four bytes at most), or fewer
+# bytes but this many lines. Where it begins may be amid a quoted text.
+_CUT_CHARACTERS = 256 * 1024
+_CUT_LINES = 1000
+_TEXT_ENDED = re.compile(r"^(?:[ \t]*\[\[|\d{4}-\d\d-\d\d \d\d:\d\d:)", re.MULTILINE)
+
 
 def hide_content(text: str) -> str:
     """A message or log without what TensorFlow's own ops quote of requests; quick where none do."""
     if not any(mark in text for mark in _MARKS):
         return text
     return _QUOTED_INDEX.sub(_HIDDEN, _QUOTED_TEXT.sub(_HIDDEN, text))
+
+
+def hide_content_of_log(log: str) -> str:
+    """The same of a log, which may be the end of a longer one and begin amid a quoted text.
+
+    Of a log in which TensorFlow wrote nothing, only the first line is left out.
+    """
+    if len(log) >= _CUT_CHARACTERS or log.count("\n") >= _CUT_LINES:
+        ended = _TEXT_ENDED.search(log)
+        log = log[ended.start() :] if ended is not None else log.partition("\n")[2]
+    return hide_content(log)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,12 @@ def first_line(text: str | None) -> str:
     """
     line = (text or "").strip().partition("\n")[0].strip()
     line = "".join(letter for letter in line if letter.isprintable())
-    return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + " …"
+    return shortened(line, _SHOWN_CHARACTERS)
+
+
+def shortened(line: str, characters: int) -> str:
+    """A line, cut where it is longer, with a sign that it was."""
+    return line if len(line) <= characters else f"{line[:characters]} …"
 
 
 def printable(text: str) -> str:

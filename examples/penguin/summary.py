@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import statistics
-import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import tensorflow_model_analysis as tfma
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tfx import v1 as tfx
 
-_REPORT_FILE = "infra_validation_report.json"
-_LABEL_WIDTH = 11
-_WIDTH = 96
+from infra_validator.report import FILE_NAME, PAGE_NAME, Report
+from infra_validator.report_summary import headline, summary
 
-Report = Mapping[str, Any]
+_WIDTH = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +24,7 @@ class Outcome:
 
     Attributes:
         report: what InfraValidator found out.
-        report_path: where that lies.
+        page: where that lies as a page.
         reused: whether InfraValidator's result is that of an earlier run.
         evaluator_content: whether Evaluator blessed the model.
         metrics: what Evaluator measured, by name.
@@ -37,7 +32,7 @@ class Outcome:
     """
 
     report: Report
-    report_path: str
+    page: Path
     reused: bool
     evaluator_content: bool
     metrics: Mapping[str, float]
@@ -52,10 +47,10 @@ def read_outcome(metadata: Path) -> Outcome:
     made = _last_outputs(store)
     infra_blessing, execution = made["InfraBlessing"]
     pushed = made["PushedModel"][0]
-    report_path = f"{infra_blessing.uri}/{_REPORT_FILE}"
+    blessing = Path(infra_blessing.uri)
     return Outcome(
-        report=json.loads(Path(report_path).read_text()),
-        report_path=report_path,
+        report=Report.from_json((blessing / FILE_NAME).read_bytes()),
+        page=blessing / PAGE_NAME,
         reused=execution.last_known_state == mlmd.Execution.CACHED,
         evaluator_content=_flag(made["ModelBlessing"][0], "blessed"),
         metrics=_read_metrics(made["ModelEvaluation"][0].uri),
@@ -69,17 +64,14 @@ def read_outcome(metadata: Path) -> Outcome:
 
 def describe(outcome: Outcome) -> str:
     """The outcome as plain text for a person."""
-    lines = [_headline(outcome), ""]
-    for label, text in _facts(outcome):
-        lines += textwrap.wrap(
-            text,
-            _WIDTH,
-            initial_indent=f"  {label:<{_LABEL_WIDTH}} ",
-            subsequent_indent=" " * (_LABEL_WIDTH + 3),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    return "\n".join(lines)
+    more = [("Evaluator", _describe_evaluation(outcome))]
+    if outcome.reused:
+        more.append(("Cache", "the result of an earlier run was taken"))
+    pushed = outcome.pushed_to
+    more.append(("Pushed to", _shown(pushed) if pushed else "nowhere"))
+    more.append(("Report", _shown(str(outcome.page))))
+    title = f"{headline(outcome.report)}, {'pushed' if pushed else 'not pushed'}"
+    return f"{title}\n\n{summary(outcome.report, _WIDTH, more)}"
 
 
 def _last_outputs(
@@ -110,75 +102,11 @@ def _read_metrics(evaluation: str) -> dict[str, float]:
     }
 
 
-def _headline(outcome: Outcome) -> str:
-    verdict = {
-        "blessed": "BLESSED",
-        "not_blessed": "NOT BLESSED",
-        "undetermined": "NOT BLESSED (undetermined: the model was not put to the test)",
-    }[outcome.report["verdict"]]
-    return f"{verdict}, {'pushed' if outcome.pushed_to else 'not pushed'}"
-
-
-def _facts(outcome: Outcome) -> Iterator[tuple[str, str]]:
-    report = outcome.report
-    yield "Reason", report["reason"]
-    if report["fault"] is not None:
-        yield "What to do", report["fault"]["hint"]
-    yield "Evaluator", _describe_evaluation(outcome)
-    for binary in report["binaries"]:
-        attempt = binary["attempts"][-1]
-        yield "Served by", _describe_server(attempt["server"], report["platform"])
-        if "image_id" in attempt["server"]:
-            yield "Image", _describe_image(attempt["server"])
-        yield "Requests", _describe_requests(attempt["requests"])
-        yield "Phases", _describe_phases([*report["phases"], *attempt["phases"]])
-    if not report["binaries"]:
-        yield "Served by", "nothing; no server was started"
-    yield "Validated", _describe_time(outcome)
-    yield "Pushed to", _shown(outcome.pushed_to) if outcome.pushed_to else "nowhere"
-    yield "Report", _shown(outcome.report_path)
-
-
 def _describe_evaluation(outcome: Outcome) -> str:
     measured = ", ".join(f"{name} {value:.3f}" for name, value in outcome.metrics.items())
     if outcome.evaluator_content:
         return f"content with the model ({measured})"
     return f"NOT content with the model ({measured}), so it is not pushed whatever a server says"
-
-
-def _describe_server(server: Mapping[str, Any], platform: str) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in server["versions"].items())
-    return f"{server['server']} ({versions or 'version unknown'}) on {platform}"
-
-
-def _describe_image(server: Mapping[str, Any]) -> str:
-    """What was run, beyond doubt; an image that was built here has no digest."""
-    return ", ".join([*server["image_digests"], f"id {server['image_id']}"])
-
-
-def _describe_requests(requests: list[Mapping[str, Any]]) -> str:
-    if not requests:
-        return "none sent"
-    methods = " and ".join(dict.fromkeys(f"{r['method']} {r['signature']}" for r in requests))
-    seconds = [r["seconds"] for r in requests if r["seconds"] is not None]
-    text = f"{len(requests)} sent ({methods}), {len(seconds)} answered"
-    if seconds:
-        p50, slowest = statistics.median(seconds) * 1000, max(seconds) * 1000
-        text += f", p50 {p50:.1f} ms, max {slowest:.1f} ms"
-    return text
-
-
-def _describe_phases(phases: list[Mapping[str, Any]]) -> str:
-    seconds: dict[str, float] = {}
-    for phase in phases:
-        seconds[phase["phase"]] = seconds.get(phase["phase"], 0) + phase["seconds"]
-    return ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()) + " (seconds)"
-
-
-def _describe_time(outcome: Outcome) -> str:
-    report = outcome.report
-    text = f"{report['started_at']}, in {report['seconds']:.2f} s"
-    return f"{text}; the result was taken from the cache" if outcome.reused else text
 
 
 def _shown(path: str) -> str:

@@ -16,6 +16,7 @@ from infra_validator.cli.doctor import doctor
 from infra_validator.cli.inspect import inspect
 from infra_validator.cli.report import report
 from infra_validator.cli.validate import validate
+from infra_validator.cli.wording import in_options
 from infra_validator.specs import SpecError
 from infra_validator.text import printable
 from infra_validator.version import __version__
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = cli.main(arguments, prog_name="infra-validator", standalone_mode=False)
         sys.stdout.flush()
     except SpecError as error:
-        click.echo(f"Error: {printable(str(error))}", err=True)
+        click.echo(f"Error: {printable(in_options(str(error)))}", err=True)
         code = exits.USAGE
     except click.ClickException as error:
         error.show()

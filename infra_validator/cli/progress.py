@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from infra_validator.text import first_line, printable
+from infra_validator.cli.wording import in_options
+from infra_validator.text import first_line, printable, shortened
 from infra_validator.validation.progress import (
     AttemptEnded,
     Event,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _STILL_SECONDS = 30.0
+_DETAIL_CHARACTERS = 80
 _REFRESHES_PER_SECOND = 8
 
 
@@ -81,7 +83,7 @@ class PlainLines:
             with self._lock:
                 self._current.pop(event.subject.binary, None)
         elif event.fault is not None:
-            self._write(f"{event.subject}: {event.fault.summary}")
+            self._write(f"{event.subject}: {in_options(event.fault.summary)}")
 
     @contextlib.contextmanager
     def reminding(self) -> Iterator[None]:
@@ -173,5 +175,5 @@ def _time_of(event: PhaseBegan) -> str:
     """How long a phase has gone on, of what it may take, and how far it has got."""
     seconds = time.monotonic() - event.at
     limit = "" if event.limit is None else f" of {event.limit:g}"
-    detail = event.detail()
-    return f"{seconds:.0f}{limit} s" + (f", {first_line(printable(detail))}" if detail else "")
+    detail = shortened(first_line(printable(event.detail() or "")), _DETAIL_CHARACTERS)
+    return f"{seconds:.0f}{limit} s" + (f", {detail}" if detail else "")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from infra_validator.config import PLATFORMS_WITH_IMAGES, PLATFORMS_WITHOUT_IMAGES
 from infra_validator.specs import SpecError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -260,7 +261,7 @@ def read_specs(given: Mapping[str, Any]) -> Any:
                 "serving_spec.local_docker.memory=4g."
             )
         assigner.assign(path, value, f"--set {path}")
-    _check_images_are_run(specs.serving_spec, given["images"])
+    _check_images(specs.serving_spec, given["images"])
     return specs
 
 
@@ -349,11 +350,18 @@ def split_image(image: str) -> tuple[str, str, str]:
     return f"{folder}{slash}{last}", tag, digest
 
 
-def _check_images_are_run(serving_spec: Any, images: Sequence[str]) -> None:
-    if images and serving_spec.WhichOneof("serving_platform") in {None, "local_process"}:
+def _check_images(serving_spec: Any, images: Sequence[str]) -> None:
+    platform = serving_spec.WhichOneof("serving_platform") or "local_process"
+    if images and platform in PLATFORMS_WITHOUT_IMAGES:
         raise SpecError(
-            f"--image {images[0]}: the platform local_process runs no image; add --platform "
+            f"--image {images[0]}: the platform {platform} runs no image; add --platform "
             "local_docker or --platform kubernetes."
+        )
+    serving = serving_spec.tensorflow_serving
+    if platform in PLATFORMS_WITH_IMAGES and not (serving.tags or serving.digests):
+        raise SpecError(
+            f"--platform {platform}: no image is named that it should run; add, for example, "
+            "--image tensorflow/serving:2.16.1."
         )
 
 

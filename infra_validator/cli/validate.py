@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -11,6 +13,7 @@ import click
 
 from infra_validator.cli import exits
 from infra_validator.cli.spec_options import FIELD_OPTIONS, read_specs, spec_options
+from infra_validator.cli.wording import in_options
 from infra_validator.specs import SpecError
 
 if TYPE_CHECKING:
@@ -36,8 +39,9 @@ Examples:
 Exit codes:
   0    blessed: the model was served
   1    not blessed: the model's own fault
-  2    wrong usage or configuration, found before any server was started
-  3    undetermined: something else failed (infrastructure, examples), so that
+  2    wrong usage: options, configuration, or files that they name (examples, requests)
+       that cannot be used, found before any server was started
+  3    undetermined: something else failed, most often the infrastructure, so that
        nothing can be said of the model
   130  interrupted by Ctrl-C (129, 143: by SIGHUP, SIGTERM); nothing is left running
 
@@ -100,7 +104,7 @@ def validate(model_dir: str, **given: Any) -> int:
     if given["as_json"]:
         click.echo(report.to_json(), nl=False)
     else:
-        show(report, place)
+        show(report, place, in_options)
     return exits.of_report(report)
 
 
@@ -137,7 +141,7 @@ class _PrintableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         from infra_validator.text import printable
 
-        return printable(super().format(record))
+        return printable(in_options(super().format(record)))
 
 
 def _send_log_to(stream: TextIO | None) -> None:
@@ -156,20 +160,37 @@ def _make_folder(path: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SpecError(f"--report {path}: the folder cannot be made: {error.strerror}.") from None
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SpecError(
+            f"--report {path}: nothing can be written there: {error.strerror}."
+        ) from None
     return folder
 
 
-def _write(report: Report, folder: Path) -> Path:
-    """Writes the report and what belongs beside it; returns where the page is."""
+def _write(report: Report, folder: Path) -> Path | None:
+    """Writes the report and what belongs beside it; returns where the page is, if it is there."""
     from infra_validator.report import PAGE_NAME
 
-    for name, content in report.files().items():
-        (folder / name).write_bytes(content)
+    try:
+        for name, content in report.files().items():
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        click.echo(f"Error: the report cannot be written to {folder}: {error.strerror}.", err=True)
+        return None
     return folder / PAGE_NAME
 
 
-def show(report: Report, place: Path | None = None) -> None:
-    """Prints a report for a person."""
+def show(report: Report, place: Path | None = None, words: Callable[[str], str] = str) -> None:
+    """Prints a report for a person.
+
+    Args:
+        report: the report.
+        place: where its page is.
+        words: what to make of its sentences.
+    """
     from infra_validator.cli.output import columns, echo
     from infra_validator.report import Verdict
     from infra_validator.report_summary import headline, summary
@@ -178,4 +199,4 @@ def show(report: Report, place: Path | None = None) -> None:
     colour = {Verdict.BLESSED: "green", Verdict.NOT_BLESSED: "red"}.get(report.verdict, "yellow")
     more = [] if place is None else [("Report", printable(str(place)))]
     echo(click.style(headline(report), fg=colour, bold=True))
-    echo("\n" + summary(report, columns(), more))
+    echo("\n" + summary(report, columns(), more, words))

@@ -16,6 +16,7 @@ from infra_validator.report import (
     RequestReport,
 )
 from infra_validator.report_page.numbers import LogAxis, duration, linear_ticks, percentile
+from infra_validator.text import count
 
 _LEAST_WIDTH = 0.35
 _BINS = 48
@@ -181,7 +182,7 @@ def _first_few(texts: Iterable[str], limit: int = 2) -> list[str]:
     different = list(dict.fromkeys(texts))
     shown = different[:limit]
     if len(different) > limit:
-        shown.append(f"and {len(different) - limit} other shapes")
+        shown.append(f"and {count(len(different) - limit, 'other shape')}")
     return shown
 
 

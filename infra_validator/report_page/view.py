@@ -56,6 +56,8 @@ _KNOWN_OF_SERVER = {"server", "versions", "command", "reproduce", "manifest"}
 _SMALL_VALUE_CHARACTERS = 200
 _NAMED_REQUESTS = 10
 _NONE = "\N{EN DASH}"
+_ACRONYMS = {"api": "API", "gpu": "GPU", "id": "ID", "ip": "IP", "uri": "URI", "url": "URL"}
+_UNITS = {"_bytes": size, "_seconds": duration}
 _ATTACHMENTS = {
     FAILED_REQUEST_FILE_NAME: "What failed, as it was sent, with its content: a TFRecord of "
     "PredictionLog. It holds values of the examples, so treat it as you treat these.",
@@ -133,7 +135,7 @@ def _question(report: Report) -> str:
     return (
         f"to load, and to answer {count(len(sent), 'request')}{servers} to the "
         f"{'signatures' if len(signatures) > 1 else 'signature'} {', '.join(signatures)}; "
-        f"{answered if answered < len(sent) else 'all'} answered"
+        f"{'all' if answered == len(sent) else answered or 'none'} answered"
     )
 
 
@@ -246,7 +248,8 @@ def _attempt_view(
         facts.append(("Requests", f"{answered} of {len(attempt.requests)} answered"))
     if attempt.warm_up_records is not None:
         facts.append(("Warm-up", f"{count(attempt.warm_up_records, 'request')} replayed"))
-    if attempt.failed_requests:
+    unanswered = tuple(request.number for request in attempt.requests if request.seconds is None)
+    if attempt.failed_requests and attempt.failed_requests != unanswered:  # else told there
         facts.append(("The fault is about", _numbered(attempt.failed_requests)))
     small, large = _split(server, _KNOWN_OF_SERVER)
     decisive = decisive_line(attempt.log_tail, found)
@@ -350,15 +353,23 @@ def _split(
     for key, value in values.items():
         if key in known or value is None or value in ("", [], {}, ()):
             continue
-        text = _text(value)
+        label, text = _fact(str(key), value)
         is_small = len(text) <= _SMALL_VALUE_CHARACTERS and "\n" not in text
-        (small if is_small else large).append((_label(str(key)), text))
+        (small if is_small else large).append((label, text))
     return small, large
 
 
+def _fact(key: str, value: Any) -> tuple[str, str]:
+    """A key and its value as a person would write them."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf:
+        for ending, in_words in _UNITS.items():
+            if key.endswith(ending):
+                return _label(key.removesuffix(ending)), in_words(value)
+    return _label(key), _text(value)
+
+
 def _label(key: str) -> str:
-    """A key as a person would write it."""
-    words = key.replace("_", " ").strip()
+    words = " ".join(_ACRONYMS.get(word, word) for word in key.replace("_", " ").split())
     return words[:1].upper() + words[1:]
 
 

@@ -71,7 +71,11 @@ class Runner(Protocol):
         """A reason of the platform's own why the server will not run, or None."""
 
     def logs(self) -> str:
-        """The server's output so far, or the end of it; after the end, all that is to come."""
+        """The server's output so far, or the end of it; after the end, all that is to come.
+
+        The end is the last MiB or more, or 1000 lines or more: of what is shorter it
+        is taken that nothing is missing.
+        """
 
     def identity(self) -> Mapping[str, Any]:
         """What was run, for the report: plain JSON values."""

@@ -57,7 +57,7 @@ def _find(name: str) -> Any:
     raise _invalid(
         f"ServingSpec.custom_platform.name: no platform {name!r} is installed here; there are: "
         f"{known}.",
-        "Install the package that provides the platform where the component runs, or correct the "
+        "Install the package that provides the platform where the validator runs, or correct the "
         "name.",
     )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -17,6 +18,10 @@ from infra_validator.tfrecord import TFRecordError, read_records
 
 _WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
 _KINDS = ("variables", "assets", "assets.extra")
+_VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable"})
+_NAMED_FILES = 5
+_INDEX = "variables.index"
+_SHARD = re.compile(r"variables\.data-(\d{5})-of-(\d{5})")
 _REQUESTS = {
     "predict_log": "Predict",
     "classify_log": "Classify",
@@ -144,6 +149,8 @@ class Inspection:
             that there are, to its files.
         compared_with: version of the TensorFlow whose ops `foreign_ops` was
             found against.
+        missing_files: files of its variables that are not there, as far as their
+            names can be told.
     """
 
     model: str
@@ -151,6 +158,7 @@ class Inspection:
     warm_up: WarmUpInspection | None
     files: Mapping[str, FilesInspection]
     compared_with: str
+    missing_files: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """As JSON text."""
@@ -179,6 +187,7 @@ def inspect_model(
         warm_up=_read_warm_up(files, path),
         files=_measure(files, path),
         compared_with=compared_with,
+        missing_files=_missing_files(files, path, saved_model.meta_graphs),
     )
 
 
@@ -331,6 +340,24 @@ def _measure(files: FileSystem, path: str) -> dict[str, FilesInspection]:
     }
 
 
+def _missing_files(files: FileSystem, path: str, graphs: Iterable[Any]) -> tuple[str, ...]:
+    folder = f"{path}/variables"
+    with storage_errors():
+        listed = files.listdir(folder) if files.isdir(folder) else ()
+    names = {str(name).rstrip("/") for name in listed}
+    if not names and not any(_VARIABLE_OPS.intersection(_ops(graph.graph_def)) for graph in graphs):
+        return ()  # as TensorFlow 1 exports a model without variables
+    return tuple(f"variables/{name}" for name in missing_variables(names))
+
+
+def missing_variables(names: Collection[str]) -> list[str]:
+    """What a folder of variables lacks, by the names that it has; how many shards tell theirs."""
+    shards = [match for match in map(_SHARD.fullmatch, sorted(names)) if match is not None]
+    total = shards[0][2] if shards else "00001"
+    wanted = [_INDEX, *(f"variables.data-{n:05d}-of-{total}" for n in range(int(total)))]
+    return [name for name in wanted if name not in names]
+
+
 def _size(files: FileSystem, path: str) -> int:
     with files.open(path, "rb") as file:
         file.seek(0, 2)
@@ -360,5 +387,12 @@ def problems(found: Inspection) -> Iterable[str]:
         yield "No MetaGraph has the tag serve, which TensorFlow Serving looks for."
     if found.meta_graphs and not any(graph.signatures for graph in found.meta_graphs):
         yield "It has no signature that could be asked."
+    if found.missing_files:
+        named = ", ".join(found.missing_files[:_NAMED_FILES])
+        more = len(found.missing_files) - _NAMED_FILES
+        yield (
+            f"Its variables cannot be restored: there is no {named}"
+            f"{f', nor {more} more of such a kind' if more > 0 else ''}."
+        )
     if found.warm_up is not None and found.warm_up.problem is not None:
         yield f"{found.warm_up.problem}."

@@ -13,7 +13,8 @@ from infra_validator.report import AttemptReport, ModelRole, RequestReport
 from infra_validator.requests.request import Request
 from infra_validator.runners.base import FindsCauses, Runner, progress_of
 from infra_validator.servers.base import ServingBinary
-from infra_validator.tensorflow_errors import hide_content
+from infra_validator.tensorflow_errors import hide_content_of_log
+from infra_validator.text import shortened
 from infra_validator.validation.outcome import diagnose_replay
 from infra_validator.validation.sending import Sending
 from infra_validator.validation.timeline import Timeline
@@ -138,7 +139,8 @@ class Attempt:
             notes=notes,
             fault=found,
             log_tail=tuple(
-                line[:_LOG_LINE_CHARACTERS] for line in log.splitlines()[-_LOG_TAIL_LINES:]
+                shortened(line, _LOG_LINE_CHARACTERS)
+                for line in log.splitlines()[-_LOG_TAIL_LINES:]
             ),
             model=self._role,
             failed_requests=self._failed,
@@ -146,7 +148,7 @@ class Attempt:
 
     def _log(self) -> str:
         """What the server wrote, without what it quotes of requests."""
-        return hide_content(self._runner.logs())
+        return hide_content_of_log(self._runner.logs())
 
     def _wait_until_ready(self) -> Client:
         client: Client | None = None

@@ -11,6 +11,7 @@ from infra_validator.files import FileSystem
 from infra_validator.saved_model.inspection import Inspection, inspect_model
 from infra_validator.saved_model.op_registry import registered_ops
 from infra_validator.tensorflow_errors import find_missing_op
+from infra_validator.text import size
 
 _MEMORY = frozenset({"memory_limit_exceeded", "out_of_memory", "server_killed"})
 _SIZE_MATTERS = _MEMORY | {"load_timeout"}
@@ -161,19 +162,15 @@ def _say_warm_up(model: Inspection) -> Iterator[str]:
 
 def _say_size(model: Inspection) -> str:
     parts = [
-        f"{kind} {_mebibytes(model.files[kind].size)}"
+        f"{kind} {size(model.files[kind].size)}"
         for kind in ("variables", "graph", "assets")
         if kind in model.files
     ]
     total = sum(entry.size for entry in model.files.values())
     return (
-        f"The model's files have {_mebibytes(total)} ({', '.join(parts)}), and a server needs "
+        f"The model's files have {size(total)} ({', '.join(parts)}), and a server needs "
         "more than that in memory."
     )
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"
 
 
 def _listed(names: Iterable[str]) -> str:

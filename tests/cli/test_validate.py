@@ -81,7 +81,8 @@ def test_examples_that_do_not_fit_say_nothing_of_the_model(
 ) -> None:
     (tmp_path / "broken.tfrecord").write_bytes(b"no record at all")
     done = run("validate", saved_model, "--examples", tmp_path / "*.tfrecord")
-    assert done.code == 3, done.out
+    assert done.code == 2, done.out
+    assert done.out.startswith("UNDETERMINED")
     assert "examples_unreadable" in done.out
 
 
@@ -103,8 +104,19 @@ def test_a_model_without_data_is_asked(saved_model: Path, tmp_path: Path) -> Non
     assert replayed.code == 0, replayed.out
     assert "2 sent (Predict serving_default), 2 answered" in " ".join(replayed.out.split())
     missing = run("validate", saved_model, "--requests", tmp_path / "nowhere.JSON", "--quiet")
-    assert "json_file" in missing.out
-    assert missing.code in {2, 3}
+    assert "Reason      --requests:" in missing.out
+    assert missing.code == 2
+
+
+def test_the_report_names_the_model_so_that_it_is_found_from_anywhere(saved_model: Path) -> None:
+    done = run(
+        *("validate", saved_model.name, "--from-signature", "--json", "--quiet"),
+        cwd=saved_model.parent,
+    )
+    report = Report.from_json(done.out)
+    assert report.model == str(saved_model)
+    [binary] = report.binaries
+    assert str(saved_model) in str(binary.attempts[-1].server["reproduce"])
 
 
 def test_a_failed_request_is_kept_where_that_is_asked(python_model: Path, tmp_path: Path) -> None:
@@ -156,11 +168,11 @@ def test_options_win_over_the_file(saved_model: Path, split: Path, tmp_path: Pat
         (["--image", "a:1@sha256:b", "--platform", "local_docker"], "not by both"),
         (["--image", "a:1", "--image", "b:1", "--platform", "local_docker"], "different names"),
         (["--image", "a:!", "--platform", "local_docker"], "'!' is not a tag"),
-        (["--platform", "local_docker"], "neither tags nor digests are set"),
+        (["--platform", "local_docker"], "--platform local_docker: no image is named"),
         (["--platform", "custom_platform"], "--platform custom_platform"),
         (["--num-examples", "many"], "--num-examples: 'many' is not a whole number"),
-        (["--num-tries", "-1"], "ValidationSpec.num_tries"),
-        (["--server-arg", "--port=1"], "--port is set by the validator itself"),
+        (["--num-tries", "-1"], "Error: --num-tries: -1 is not a positive number"),
+        (["--server-arg", "--port=1"], "Error: --server-arg: --port is set by the validator"),
         (["--env", "NOT_SET_ANYWHERE"], "--env NOT_SET_ANYWHERE: it is not set here"),
         (["--config-file", "batching"], "write FLAG=PATH"),
         (["--set", "x"], "write PATH=VALUE"),
@@ -169,13 +181,17 @@ def test_options_win_over_the_file(saved_model: Path, split: Path, tmp_path: Pat
         (["--from-signature", "--examples", "x"], "--examples and --from-signature: requests are"),
         (["--from-signature", "--requests", "x"], "one source at a time"),
         (["--from-signature", "--split", "x"], "no split can be chosen"),
-        (["--requests", ""], "prediction_log_file: empty"),
-        (["--requests", "x.JSON", "--batch-size", "2"], "requests of json_file are sent as they"),
-        (["--from-signature", "--batch-size", "0"], "batch_sizes[0]: 0 is not a number"),
-        (["--stamped-model", "x"], "stamped_model: nothing would be put there"),
-        (["--set", "request_spec.make_warmup=true", "--examples", "x"], "make_warmup: say where"),
+        (["--requests", ""], "Error: --requests: empty"),
+        (["--requests", "x.JSON", "--batch-size", "2"], "--batch-size: requests of --requests are"),
+        (["--from-signature", "--batch-size", "0"], "Error: --batch-size: 0 is not a number"),
+        (["--stamped-model", "x"], "Error: --stamped-model: nothing would be put there"),
+        (
+            ["--set", "request_spec.make_warmup=true", "--examples", "x"],
+            "--stamped-model: not given",
+        ),
         (["--report", "/dev/null/x"], "--report /dev/null/x: the folder cannot be made"),
-        (["--model-name", "a/b"], "cannot be the name of a folder"),
+        (["--report", "/proc"], "--report /proc: nothing can be written there"),
+        (["--model-name", "a/b"], "Error: --model-name: 'a/b' cannot be the name"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_starts(
@@ -190,10 +206,13 @@ def test_wrong_usage_is_told_before_anything_starts(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--executable", "no-such-server"], "'no-such-server' is not on PATH"),
-        (["--platform", "no_such"], "no platform 'no_such' is installed here"),
-        (["--config-file", "batching_parameters_file=/nowhere"], "/nowhere cannot be read"),
-        (["--examples", "/nowhere"], "there is nothing at /nowhere"),
+        (["--executable", "no-such-server"], "--executable: 'no-such-server' is not on PATH"),
+        (["--platform", "no_such"], "--platform: no platform 'no_such' is installed here"),
+        (
+            ["--config-file", "batching_parameters_file=/nowhere"],
+            "--config-file 'batching_parameters_file': /nowhere cannot be read",
+        ),
+        (["--examples", "/nowhere"], "--examples: there is nothing at /nowhere"),
         (["--examples", "/nowhere", "--stamped-model", "/tmp"], "something at /tmp already"),  # noqa: S108
     ],
 )
@@ -203,6 +222,49 @@ def test_a_configuration_that_cannot_work_here_counts_as_wrong_usage(
     done = run_here(capsys, "validate", saved_model, *options)
     assert done.code == 2, done.out + done.err
     assert said in " ".join((done.out + done.err).split())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "said"),
+    [
+        ("Split-a/x", b"", ["--examples", ".", "--split", "b"], "--split: the examples have no"),
+        ("Split-a/x", b"", ["--examples", "."], "The split 'a' of the examples is empty"),
+        ("empty/x", b"", ["--examples", "empty"], "is empty: "),
+        ("x", b"no record", ["--examples", "x"], "The examples cannot be read"),
+        ("x.json", b"{bad", ["--requests", "x.json"], "--requests: x.json: line 1: not JSON"),
+        ("x.log", b"no record", ["--requests", "x.log"], "--requests: x.log: not a readable"),
+        ("x/y", b"", ["--requests", "x"], "--requests: the file of requests cannot be read"),
+    ],
+)
+def test_files_that_cannot_be_used_count_as_wrong_usage(
+    saved_model: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    content: bytes,
+    options: list[str],
+    said: str,
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    done = run_here(capsys, "validate", saved_model, *options)
+    assert done.code == 2, done.out + done.err
+    assert said in " ".join(done.out.split())
+    assert "no server was started" in done.out
+
+
+def test_a_scheme_that_nothing_reads_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_here(capsys, "validate", "no-such-scheme://bucket/model").code == 2
+
+
+def test_what_the_model_lacks_is_its_own_fault(
+    saved_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = run_here(capsys, "validate", saved_model, "--from-signature", "--signature", "nowhere")
+    assert done.code == 1
+    assert "name one that it has in --signature" in " ".join(done.out.split())
 
 
 def test_a_folder_that_is_not_there_is_wrong_usage_and_one_without_a_model_is_not(

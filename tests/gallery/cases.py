@@ -358,7 +358,9 @@ def flag_of_a_wrong_type(room: Room) -> Report:
     return run(room.models.good, args=("--grpc_max_threads=many",))
 
 
-@case("configuration_invalid", "configuration", "configure", "cannot be read", "Correct the field")
+@case(
+    "configuration_invalid", "configuration", "configure", "cannot be read", "Correct the setting"
+)
 def config_file_missing(room: Room) -> Report:
     file = pb.ConfigFile(uri=str(room.folder / "nothing.conf"))
     return run(room.models.good, config_files={"batching_parameters_file": file})

@@ -56,7 +56,7 @@ class Run:
     def fact(self, label: str) -> str:
         """What the summary says behind a label."""
         summary = "\n".join(self.lines[self.lines.index("") + 1 :])
-        found = re.search(rf"^  {label} +(.*(?:\n {{14}}.*)*)", summary, re.MULTILINE)
+        found = re.search(rf"^  {label} +(.*(?:\n {{12,}}.*)*)", summary, re.MULTILINE)
         assert found is not None, f"no {label!r} in:\n{summary}"
         return " ".join(found.group(1).split())
 
@@ -149,11 +149,11 @@ def test_the_summary_of_a_healthy_model(healthy: Run) -> None:
         healthy.fact("Requests"),
     )
     assert re.search(r"load [\d.]+, query [\d.]+", healthy.fact("Phases"))
-    assert "cache" not in healthy.fact("Validated")
+    assert "  Cache" not in "\n".join(healthy.lines)
     # Paths are shown as seen from where the command ran.
     assert healthy.home.parent / healthy.fact("Pushed to") == pushed
-    report = healthy.home.parent / healthy.fact("Report")
-    assert json.loads(report.read_text()) == healthy.report()
+    page = healthy.home.parent / healthy.fact("Report")
+    assert healthy.report()["reason"] in page.read_text()
 
 
 def test_the_progress_tells_each_component_and_nothing_else(healthy: Run) -> None:
@@ -180,7 +180,7 @@ def test_the_summary_of_a_second_run_is_about_the_same_artifacts(
     assert healthy_again.headline() == "BLESSED, pushed"
     for label in ("Reason", "Evaluator", "Served by", "Requests", "Phases", "Pushed to", "Report"):
         assert healthy_again.fact(label) == healthy.fact(label)
-    assert healthy_again.fact("Validated").endswith("; the result was taken from the cache")
+    assert healthy_again.fact("Cache") == "the result of an earlier run was taken"
 
 
 def test_a_broken_model_is_neither_blessed_nor_pushed(broken: Run) -> None:

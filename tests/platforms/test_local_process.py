@@ -426,3 +426,20 @@ def test_a_server_outlives_the_thread_that_started_it(
     assert started[0].wait(30) == 1
     assert started[0].output().startswith("alive")
     assert "EOFError" in started[0].output()
+
+
+def test_of_a_quoted_text_longer_than_what_is_kept_nothing_is_shown(
+    saved_model: Path, tmp_path: Path
+) -> None:
+    report = run(
+        saved_model,
+        executable=script(
+            tmp_path,
+            'echo "2026-01-02 03:04:05.6: W x.cc:1] Could not parse example input, value: \'a"\n'
+            "yes hunter2 | head -c 3000000\n"
+            "echo; echo '2026-01-02 03:04:06.7: E x.cc:1] end'; exit 3",
+        ),
+    )
+    [attempt] = report.binaries[0].attempts
+    assert "hunter2" not in report.to_json()
+    assert attempt.log_tail == ("2026-01-02 03:04:06.7: E x.cc:1] end",)

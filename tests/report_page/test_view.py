@@ -327,3 +327,40 @@ def test_a_report_in_rich() -> None:
     console.print(make_report(reason="[red]no markup[/red] \x1b]0;x\x07"))
     text = console.export_text()
     assert "Not blessed: [red]no markup[/red] ␛]0;x␇" in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fact"),
+    [
+        ("pod_ip", "10.0.0.1", ("Pod IP", "10.0.0.1")),
+        ("image_id", "sha256:0", ("Image ID", "sha256:0")),
+        ("sent_bytes", 1234567, ("Sent", "1.2 MiB")),
+        ("start_seconds", 0.5, ("Start", "500 ms")),
+        ("sent_bytes", "many", ("Sent bytes", "many")),
+        ("ready_bytes", True, ("Ready bytes", "true")),
+    ],
+)
+def test_what_platforms_tell_reads_well(key: str, value: Any, fact: tuple[str, str]) -> None:
+    report = make_report()
+    [binary] = report.binaries
+    attempt = dataclasses.replace(binary.attempts[0], server={key: value})
+    shown = dataclasses.replace(
+        report, binaries=(dataclasses.replace(binary, attempts=(attempt,)),)
+    )
+    [view] = view_of(shown)["binaries"]
+    assert fact in view["attempts"][0]["facts"]
+
+
+@pytest.mark.parametrize(("failed", "told"), [((2,), 0), ((1, 2), 1)])
+def test_the_request_that_failed_is_named_once(failed: tuple[int, ...], told: int) -> None:
+    report = report_of(0.5, None)
+    [binary] = report.binaries
+    attempt = dataclasses.replace(binary.attempts[0], failed_requests=failed)
+    shown = dataclasses.replace(
+        report, binaries=(dataclasses.replace(binary, attempts=(attempt,)),)
+    )
+    [view] = view_of(shown)["binaries"]
+    labels = [label for label, _ in view["attempts"][0]["facts"]]
+    assert labels.count("The fault is about") == told
+    group = latency_view(shown)["groups"][0]  # type: ignore[index]
+    assert [text for text in group["failed"] if "no. 2" in text]

@@ -35,10 +35,14 @@ def test_plain_lines_tell_each_change() -> None:
         observe(
             AttemptEnded(SERVER, fault("model_load_failed", Phase.LOAD, "It did not\x1b[1m load."))
         )
+    with shown(stream) as observe:
+        wrong = fault("examples_missing", Phase.STAGE, "RequestSpec.split_name: none.")
+        observe(AttemptEnded(SERVER, wrong))
     assert [line.partition(" s  ")[2] for line in stream.getvalue().splitlines()] == [
         "Validation: stage",
         "a server␛[2J, attempt 1: load (at most 30 s)",
         "a server␛[2J, attempt 1: It did not␛[1m load.",
+        "a server␛[2J, attempt 1: --split: none.",
     ]
 
 
@@ -59,6 +63,14 @@ def test_a_long_wait_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> No
         while "still" not in stream.getvalue() and time.monotonic() < limit:
             time.sleep(0.01)
     assert "attempt 1: still image, 0 of 1200 s, 3 of 7 layers\n" in stream.getvalue()
+
+
+def test_what_is_waited_for_is_told_in_short() -> None:
+    table = LiveTable()
+    table.observe(began(Phase.SCHEDULE, detail=lambda: "0/1 nodes " * 40))
+    [line] = rendered(table, 200)
+    assert line.endswith("0/1 nodes  …")
+    assert len(line) <= 200
 
 
 def test_the_table_has_a_line_for_each_server() -> None:

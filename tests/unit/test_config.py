@@ -412,14 +412,17 @@ def test_parsing_leaves_the_specs_as_they_are() -> None:
         (requests(batch_sizes=[10**6]), "RequestSpec.batch_sizes[0]: 1000000"),
         (requests(split_names=[""]), "RequestSpec.split_names: an entry is empty"),
         (requests(split_names=["*", "a"]), 'RequestSpec.split_names: "*" means all'),
-        (requests(split_names=["a"], split_name="b"), "RequestSpec.split_names: split_name is set"),
+        (
+            requests(split_names=["a"], split_name="b"),
+            "RequestSpec.split_names: RequestSpec.split_name is set",
+        ),
         (requests(json_file=" "), "RequestSpec.json_file: empty"),
         (requests(prediction_log_file=""), "RequestSpec.prediction_log_file: empty"),
         (requests(json_file="f", split_name="b"), "RequestSpec.json_file: requests are not made"),
         (requests(from_signature=True, split_names=["*"]), "RequestSpec.from_signature: requests"),
         (
             requests(json_file="f", batch_sizes=[2]),
-            "RequestSpec.batch_sizes: requests of json_file",
+            "RequestSpec.batch_sizes: requests of RequestSpec.json_file",
         ),
         (asked(signature_names=["*", "a"]), f'{REQUESTS}.signature_names: "*" means all'),
         (asked(input_features={"x": ""}), f"{REQUESTS}.input_features: an entry"),
@@ -429,11 +432,11 @@ def test_parsing_leaves_the_specs_as_they_are() -> None:
         ),
         (
             {**asked(input_features={"x": "f"}), "from_signature": True},
-            f"{REQUESTS}.input_features: requests are made from from_signature",
+            f"{REQUESTS}.input_features: requests are not made from examples",
         ),
         (
             {**asked(multi_inference=True), "prediction_log_file": "f"},
-            f"{REQUESTS}.multi_inference: requests of prediction_log_file are sent as they are",
+            f"{REQUESTS}.multi_inference: requests of RequestSpec.prediction_log_file are sent",
         ),
     ],
 )

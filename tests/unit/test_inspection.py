@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,12 @@ import pytest
 
 from infra_validator.faults import FaultError
 from infra_validator.files import Gfile
-from infra_validator.saved_model.inspection import Inspection, inspect_model, problems
+from infra_validator.saved_model.inspection import (
+    Inspection,
+    inspect_model,
+    missing_variables,
+    problems,
+)
 from infra_validator.saved_model.op_registry import package_of, registered_ops
 from infra_validator.saved_model.reader import TensorSpec
 from infra_validator.tfrecord import write_records
@@ -149,3 +155,48 @@ def test_what_is_no_model_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(FaultError) as caught:
         inspect(tmp_path)
     assert caught.value.fault.category == "model_unreadable"
+
+
+SHARDS = ["variables.data-00000-of-00003", "variables.data-00002-of-00003"]
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        (["variables.index", "variables.data-00000-of-00001"], []),
+        (["variables.data-00000-of-00001"], ["variables.index"]),
+        (["variables.index"], ["variables.data-00000-of-00001"]),
+        (["variables.index", *SHARDS], ["variables.data-00001-of-00003"]),
+        ([], ["variables.index", "variables.data-00000-of-00001"]),
+    ],
+)
+def test_files_of_variables_that_are_missing_are_told(names: list[str], missing: list[str]) -> None:
+    assert missing_variables(names) == missing
+
+
+@pytest.mark.parametrize("removed", ["variables.index", "variables.data-00000-of-00001", ""])
+def test_a_model_whose_variables_are_gone_says_so(
+    saved_model: Path, tmp_path: Path, removed: str
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(saved_model, model)
+    assert inspect(model).missing_files == ()
+    if removed:
+        (model / "variables" / removed).unlink()
+    else:
+        shutil.rmtree(model / "variables")
+    found = inspect(model)
+    name = f"variables/{removed or 'variables.index'}"
+    assert name in found.missing_files
+    assert [text for text in problems(found) if f"there is no {name}" in text]
+    assert name in json.loads(found.to_json())["missing_files"]
+
+
+def test_a_model_without_variables_lacks_none(tmp_path: Path) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel()
+    proto.meta_graphs.add().meta_info_def.tags.append("serve")
+    (tmp_path / "variables").mkdir()
+    (tmp_path / "saved_model.pb").write_bytes(proto.SerializeToString())
+    assert inspect(tmp_path).missing_files == ()

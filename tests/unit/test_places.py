@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra_validator.files import Gfile
+from infra_validator.files import Gfile, absolute
 from infra_validator.places import find_examples, find_model
 from infra_validator.specs import SpecError
 
@@ -107,3 +107,15 @@ def test_examples_that_are_not_there_are_refused(tmp_path: Path, place: str, sai
     make(tmp_path, "folder/a")
     with pytest.raises(SpecError, match=said):
         find_examples(Gfile(), f"{tmp_path}/{place}")
+
+
+def test_a_relative_path_to_a_model_becomes_absolute(
+    saved_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(saved_model.parent)
+    assert find_model(Gfile(), f"{saved_model.name}/").uri == str(saved_model)
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/model", "file:///a/b", "/a/b", ""])
+def test_what_is_absolute_stays(uri: str) -> None:
+    assert absolute(uri) == uri

@@ -36,6 +36,15 @@ def test_says_what_matters() -> None:
     assert log_tail(report) == ("first", "größe")
 
 
+def test_a_line_of_the_log_that_is_cut_says_so() -> None:
+    report = make_report(FOUND)
+    [binary] = report.binaries
+    attempt = dataclasses.replace(binary.attempts[0], log_tail=("x" * 301, "y" * 300))
+    binary = dataclasses.replace(binary, attempts=(attempt,))
+    shown = log_tail(dataclasses.replace(report, binaries=(binary,)))
+    assert shown == ("x" * 300 + " …", "y" * 300)
+
+
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_every_fault_has_somebody_to_blame(category: str) -> None:
     told = dict(facts(make_report(fault(category, Phase.LOAD, "It failed."))))

@@ -1,6 +1,10 @@
 import pytest
 
-from infra_validator.tensorflow_errors import find_missing_op, hide_content
+from infra_validator.tensorflow_errors import (
+    find_missing_op,
+    hide_content,
+    hide_content_of_log,
+)
 
 PYTHON = "tf.py_function"
 
@@ -85,3 +89,28 @@ def test_knows_the_package_that_an_op_is_likely_of(name: str, package: str) -> N
     missing = find_missing_op(f"Op type not registered '{name}' in binary running on host.")
     assert missing is not None
     assert package in (missing.hint or "")
+
+
+STARTED = "2026-01-02 03:04:05.6: I server.cc:1] up\n"
+FAILED = "2026-01-02 03:04:06.7: E x.cc:1] no\n"
+
+
+@pytest.mark.parametrize("filler", ["hunter2" * 150_000, "hunter2\n" * 2000], ids=["one", "many"])
+@pytest.mark.parametrize(
+    "after", [FAILED, "\t [[{{node ParseExample}}]]\n" + FAILED], ids=["line", "node"]
+)
+def test_a_quoted_text_whose_beginning_is_cut_off_goes_as_well(filler: str, after: str) -> None:
+    shown = hide_content_of_log(f"{filler}\n{after}and the rest\n")
+    assert shown == f"{after}and the rest\n"
+
+
+def test_the_first_line_of_a_cut_log_is_not_shown_whoever_wrote_it() -> None:
+    assert hide_content_of_log("hunter2" * 150_000) == ""
+    assert hide_content_of_log("hunter2" * 150_000 + "\nend\n") == "end\n"
+
+
+def test_a_log_that_is_whole_stays() -> None:
+    assert hide_content_of_log("libx.so: cannot open\n") == "libx.so: cannot open\n"
+    whole = STARTED * 20_000
+    assert hide_content_of_log(whole) == whole
+    assert "hunter2" not in hide_content_of_log(whole + "could not parse, value: 'hunter2'")

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra_validator.text import first_line, printable
+from infra_validator.text import first_line, printable, shortened
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,8 @@ def test_is_one_short_line(text: str) -> None:
 def test_what_cannot_be_seen_is_shown(text: str, seen: str) -> None:
     assert printable(text) == seen
     assert printable(seen) == seen
+
+
+def test_what_is_cut_says_so() -> None:
+    assert shortened("abc", 3) == "abc"
+    assert shortened("abcd", 3) == "abc …"
