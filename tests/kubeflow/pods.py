@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,6 @@ def run_step(
         )
 
     state = wait_for(ended, "the step's end", STEP_SECONDS)
-    with namespace.api._request(
-        "GET", namespace.path("pods/p-step/log"), None, {"container": "main"}, 60
-    ) as response:
-        return int(state["exitCode"]), str(response.read().decode(errors="replace"))
+    path = namespace.path("pods/p-step/log")
+    with namespace.api.lines(path, threading.Event(), container="main") as lines:
+        return int(state["exitCode"]), b"".join(lines.chunks()).decode(errors="replace")
