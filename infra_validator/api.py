@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from infra_validator import config
-from infra_validator.files import Gfile, absolute
+from infra_validator.files import Gfile, absolute, is_missing
 from infra_validator.keys import LOAD_ONLY_NOTES
 from infra_validator.places import find_examples, find_model
 from infra_validator.proto import infra_validator_pb2 as pb
@@ -74,7 +74,7 @@ def validate(
     target = None if stamped_model is None else os.fspath(stamped_model)
     check_stamping(parsed, target)
     files = Gfile()
-    if target is not None and files.exists(target):
+    if target is not None and not is_missing(files, target):
         raise SpecError(
             f"stamped_model: there is something at {target} already; name a folder that is not "
             "there yet."
@@ -135,9 +135,11 @@ def check_stamping(parsed: config.ValidationConfig, target: str | None) -> None:
     """Checks that it is known where to put a stamped model, if there will be one.
 
     Raises:
-        SpecError: if only one of the two is given.
+        SpecError: if only one of the two is given, or the place is none.
     """
     stamps = parsed.requests is not None and parsed.requests.make_warmup
+    if target == "":
+        raise SpecError("stamped_model: empty; name a folder that is not there yet.")
     if stamps and target is None:
         raise SpecError(
             "stamped_model: not given; say where to put the model with warm-up requests, which "

@@ -17,7 +17,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 from infra_validator.faults import FaultError, Phase, fault
 
@@ -157,12 +156,15 @@ def storage_fault(summary: str, phase: Phase, error: OSError) -> FaultError:
 
 
 def local_path(uri: str) -> Path | None:
-    """The local path that a URI names, or None for a remote one."""
+    """The local path that a URI names, or None for a remote one.
+
+    Nothing is decoded: for TensorFlow's file systems, too, "%20" stands for itself.
+    """
     if "://" not in uri:
         return Path(uri)
-    parts = urlsplit(uri)
-    if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
-        return Path(unquote(parts.path))
+    for prefix in ("file://localhost/", "file:///"):
+        if uri.startswith(prefix):
+            return Path("/" + uri[len(prefix) :])
     return None
 
 

@@ -33,6 +33,7 @@ _BLAMES = {
     Blame.INFRASTRUCTURE: "the infrastructure, not the model",
     Blame.CONFIGURATION: "the configuration, not the model",
 }
+_SENTENCES = frozenset({"Reason", "What to do", "Note"})
 _LOG_LINES = 10
 _LOG_CHARACTERS = 300
 _MIN_TEXT_WIDTH = 20
@@ -109,9 +110,12 @@ def summary(
         report: the report.
         width: columns to fill at most.
         more: further labels, each with its text, in printable characters.
-        words: what to make of each text of the report.
+        words: what to make of each sentence that the package wrote.
     """
-    entries = [*((label, words(text)) for label, text in facts(report)), *more]
+    entries = [
+        *((label, words(text) if label in _SENTENCES else text) for label, text in facts(report)),
+        *more,
+    ]
     lines = list(wrap(entries, width))
     tail = log_tail(report)
     if tail:

@@ -25,6 +25,8 @@ _SPEC_PARAMETERS = frozenset(
     | {option.name for option in FIELD_OPTIONS}
 )
 
+_PLACES = {"examples": "--examples", "stamped_model": "--stamped-model", "report_dir": "--report"}
+
 _EPILOG = """\b
 Examples:
   infra-validator validate exported/model
@@ -88,6 +90,9 @@ def validate(model_dir: str, **given: Any) -> int:
     """
     from infra_validator import api
 
+    for name, option in _PLACES.items():
+        if given[name] == "":
+            raise SpecError(f"{option}: empty; name a place, or leave the option away.")
     specs = read_specs({name: given[name] for name in _SPEC_PARAMETERS})
     if given["stamped_model"] is not None:
         specs.request_spec.make_warmup = True
@@ -105,7 +110,10 @@ def validate(model_dir: str, **given: Any) -> int:
         click.echo(report.to_json(), nl=False)
     else:
         show(report, place, in_options)
-    return exits.of_report(report)
+    code = exits.of_report(report)
+    lost = folder is not None and place is None
+    # Whoever asked for a report, and goes on, relies on it.
+    return exits.UNDETERMINED if lost and code == exits.BLESSED else code
 
 
 def _run(model_dir: str, arguments: dict[str, Any], *, quiet: bool, verbose: bool) -> Report:
@@ -178,7 +186,10 @@ def _write(report: Report, folder: Path) -> Path | None:
         for name, content in report.files().items():
             (folder / name).write_bytes(content)
     except OSError as error:
-        click.echo(f"Error: the report cannot be written to {folder}: {error.strerror}.", err=True)
+        from infra_validator.text import printable
+
+        words = printable(f"the report cannot be written to {folder}: {error.strerror}.")
+        click.echo(f"Error: {words}", err=True)
         return None
     return folder / PAGE_NAME
 

@@ -6,12 +6,12 @@ as pipelines and reports need it. Whoever uses the command line has options.
 
 from __future__ import annotations
 
+import functools
 import re
 
 from infra_validator.cli.spec_options import FIELD_OPTIONS
 
-_FIELD = re.compile(r"\b(Serving|Validation|Request)Spec((?:\.[a-z]\w*|\[[^\]]*\])+)")
-_PLACE = re.compile(r"^(.*?)\[([^\]]*)\]$")
+_FIELD = re.compile(r"\b(Serving|Validation|Request)Spec((?:\.[a-z]\w*)+)(\[[^\]]*\](?:\.\w+)*)?")
 _ARGUMENT = re.compile(r"^(model_dir|examples|stamped_model)(?=: )")
 _TWICE = re.compile(r"(--[a-z-]+)(?:(?:,| or| and|, or|, and) \1\b(?!-))+")
 
@@ -38,16 +38,25 @@ _ARGUMENTS = {
 
 
 def in_options(text: str) -> str:
-    """The text with the options that set what it names; any field else is one for `--set`."""
-    text = _ARGUMENT.sub(lambda match: _ARGUMENTS[match[1]], text)
-    text = _FIELD.sub(lambda match: _option(f"{match[1].lower()}_spec{match[2]}"), text)
-    return _TWICE.sub(r"\1", text)
+    """The text with the options that set what it names; any field else as `--set` knows it."""
+    changed = _ARGUMENT.sub(lambda match: _ARGUMENTS[match[1]], text)
+    changed = _FIELD.sub(_option, changed)
+    return text if changed == text else _TWICE.sub(r"\1", changed)
 
 
-def _option(path: str) -> str:
-    place = _PLACE.match(path)
-    field, key = (path, "") if place is None else place.groups()
+def _option(match: re.Match[str]) -> str:
+    kind, below, place = match[1], match[2], match[3] or ""
+    field = f"{kind.lower()}_spec{below}"
+    if not any(f"{field}.".startswith(f"{known}.") for known in _known_fields()):
+        return match[0]
     option = _OPTIONS.get(field)
     if option is None:
-        return f"--set {path}"
-    return option if key.isdigit() or not key else f"{option} {key}"
+        return f"{field}{place} (see --set)"
+    return option if place[1:-1].isdigit() or not place else f"{option} {place[1:-1]}"
+
+
+@functools.cache
+def _known_fields() -> frozenset[str]:
+    from infra_validator.spec_text import field_paths
+
+    return frozenset(path.rstrip(".") for path in field_paths() if "." in path)

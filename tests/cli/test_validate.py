@@ -184,6 +184,9 @@ def test_options_win_over_the_file(saved_model: Path, split: Path, tmp_path: Pat
         (["--requests", ""], "Error: --requests: empty"),
         (["--requests", "x.JSON", "--batch-size", "2"], "--batch-size: requests of --requests are"),
         (["--from-signature", "--batch-size", "0"], "Error: --batch-size: 0 is not a number"),
+        (["--examples", ""], "Error: --examples: empty"),
+        (["--report", ""], "Error: --report: empty"),
+        (["--stamped-model", "", "--from-signature"], "Error: --stamped-model: empty"),
         (["--stamped-model", "x"], "Error: --stamped-model: nothing would be put there"),
         (
             ["--set", "request_spec.make_warmup=true", "--examples", "x"],
@@ -201,6 +204,17 @@ def test_wrong_usage_is_told_before_anything_starts(
     assert (done.code, done.out) == (2, "")
     assert said in " ".join(done.err.split())
     assert "Traceback" not in done.err
+
+
+def test_a_report_that_cannot_be_written_at_last_takes_no_verdict_along(
+    saved_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "out" / "infra_validation_report.html"
+    page.mkdir(parents=True)
+    done = run_here(capsys, "validate", saved_model, "--report", tmp_path / "out")
+    assert done.code == 3
+    assert done.out.startswith("BLESSED")
+    assert "Error: the report cannot be written" in done.err
 
 
 @pytest.mark.parametrize(

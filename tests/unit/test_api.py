@@ -39,6 +39,7 @@ def test_a_spec_of_the_caller_is_left_as_it_is() -> None:
         ({"serving_spec": '{"local_docker": {}}'}, "neither tags nor digests"),
         ({"validation_spec": {"num_tries": -1}}, "ValidationSpec.num_tries"),
         ({"request_spec": 3}, "request_spec: expected a RequestSpec"),
+        ({"stamped_model": ""}, "stamped_model: empty"),
         ({"stamped_model": "/new"}, "stamped_model: nothing would be put there"),
         ({"examples": "/e", "request_spec": {"make_warmup": True}}, "stamped_model: not given"),
         ({"examples": "/e", "stamped_model": "/new"}, "set RequestSpec.make_warmup as well"),

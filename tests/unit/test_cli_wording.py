@@ -18,10 +18,19 @@ from infra_validator.spec_text import field_paths
         ("Raise ValidationSpec.num_tries.", "Raise --num-tries."),
         ("RequestSpec.batch_sizes[0]: 0", "--batch-size: 0"),
         ("ServingSpec.tensorflow_serving.config_files['a']: b", "--config-file 'a': b"),
-        ("ServingSpec.local_docker.memory: no", "--set serving_spec.local_docker.memory: no"),
+        (
+            "Set ServingSpec.local_docker.memory to 4g.",
+            "Set serving_spec.local_docker.memory (see --set) to 4g.",
+        ),
+        (
+            "ServingSpec.kubernetes.pod_patch.spec.volumes[2]: no",
+            "serving_spec.kubernetes.pod_patch.spec.volumes[2] (see --set): no",
+        ),
+        ("no folder: /data/ServingSpec.v1/model", "no folder: /data/ServingSpec.v1/model"),
+        ("unknown argument: --port or --port", "unknown argument: --port or --port"),
         (
             "ServingSpec.local_docker.ulimits[0].name: no",
-            "--set serving_spec.local_docker.ulimits[0].name: no",
+            "serving_spec.local_docker.ulimits[0].name (see --set): no",
         ),
         ("(RequestSpec.json_file, RequestSpec.prediction_log_file)", "(--requests)"),
         ("RequestSpec.from_signature or RequestSpec.json_file", "--from-signature or --requests"),
@@ -51,7 +60,7 @@ def test_hints_name_fields_so_that_they_are_found(name: str) -> None:
     said = in_options(CATEGORIES[name].hint)
     assert not re.search(r"(Serving|Validation|Request)Spec\.", said)
     known = {path.rstrip(".") for path in field_paths()}
-    for path in re.findall(r"--set ([a-z_.]+[a-z])", said):
+    for path in re.findall(r"([a-z_.]+[a-z]) \(see --set\)", said):
         parent = path.rpartition(".")[0]
         # Of messages of the Kubernetes API only the beginning of the path is known.
         assert path in known or parent in known, path
