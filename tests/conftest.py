@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,10 @@ _LEFT_BY_WORKERS = pytest.StashKey[set[str]]()
 def pytest_configure(config: pytest.Config) -> None:
     """Gives this run a temporary folder of its own, so that what it leaves can be told."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # What runs in the background of a shell ignores these, and so would the programs under test.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     config.stash[_LEFT_BY_WORKERS] = set()
     config.stash[_TEMPORARY] = tempfile.mkdtemp(prefix="ivt-", dir="/tmp")
     os.environ["TMPDIR"] = tempfile.tempdir = config.stash[_TEMPORARY]
