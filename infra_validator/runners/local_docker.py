@@ -24,6 +24,7 @@ from infra_validator.runners.docker_images import ImageProvider, describe_image
 from infra_validator.runners.docker_removal import Removal, sweep
 from infra_validator.runners.exits import exit_reason
 from infra_validator.servers.base import ServingBinary
+from infra_validator.tensorflow_errors import hide_content_of_log
 
 if TYPE_CHECKING:
     import docker
@@ -34,6 +35,7 @@ _START_SECONDS = 600.0
 _STOP_SECONDS = 10.0
 _END_KNOWN_SECONDS = 2.0
 _KILLED_EXIT = 137
+_STOPPED_EXITS = frozenset({_KILLED_EXIT, 143})
 
 
 class LocalDockerPlatform:
@@ -141,14 +143,14 @@ class LocalDockerRunner:
         """What the engine says is wrong."""
         return self._fault
 
-    def find_cause(self, found: Fault) -> Fault:
+    def find_cause(self, found: Fault, log: str) -> Fault:
         """What of LocalDockerConfig is behind a fault, if that is so."""
         delivery = self._identity.get("model_delivery")
-        return docker_causes.find_cause(found, self._settings, self.logs(), delivery)
+        return docker_causes.find_cause(found, self._settings, log, delivery)
 
     def logs(self) -> str:
         """Standard output and error of the container; the last MiB of it."""
-        return self._output.content().decode(errors="replace")
+        return self._output.text()
 
     def progress(self) -> str | None:
         """How far a pull is."""
@@ -182,7 +184,7 @@ class LocalDockerRunner:
 
     def _versions(self) -> Mapping[str, str]:
         """By the image's labels, else by what the server itself says."""
-        said = self._printed_version or self.logs()
+        said = self._printed_version or hide_content_of_log(self.logs())
         return self._identity.get("versions") or self._task.binary.read_version(said)
 
     def _look_again(self) -> None:
@@ -289,10 +291,15 @@ class LocalDockerRunner:
             state = client.api.inspect_container(self._name)["State"]
         except docker.errors.NotFound:
             state = {}  # somebody else removed it
+        except (docker.errors.DockerException, OSError) as error:
+            if code in _STOPPED_EXITS:  # by the engine's own end, as likely as not
+                raise
+            _logger.info("The state of %s is not to be had: %s", self._name, error)
+            state = {}  # a crash is one, whatever became of the engine
         if state.get("OOMKilled"):
             self._fault = docker_faults.diagnose_memory(self._settings.memory, self._phase, code)
         else:
-            self._fault = docker_faults.diagnose_init(code, self.logs())
+            self._fault = docker_faults.diagnose_init(code, hide_content_of_log(self.logs()))
         self._exit = Exit(code, exit_reason(code))
 
     def _host(self) -> str:
