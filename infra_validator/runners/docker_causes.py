@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 from infra_validator.docker_config import MODEL_BASE, DockerSettings
 from infra_validator.faults import Fault, Phase, fault
+from infra_validator.servers.tensorflow_serving_log import has_begun_loading
 from infra_validator.text import first_line
 
 _DOCKER = "ServingSpec.local_docker"
@@ -118,7 +119,7 @@ def find_cause(found: Fault, settings: DockerSettings, log: str, delivery: str |
         delivery: "mount" or "copy"; None where it did not come to that.
     """
     if found.category in _OF_READING and found.phase == Phase.LOAD:
-        return _find_reader(found, settings.user, delivery)
+        return _find_reader(found, settings.user, log, delivery)
     lines = [line[:_LINE_CHARACTERS] for line in _decisive_lines(found, log)]
     for limit in _LIMITS:
         line = next(filter(limit.said, lines), None)
@@ -153,14 +154,15 @@ def _blame_limit(found: Fault, limit: _Limit, fields: tuple[str, ...], line: str
     )
 
 
-def _find_reader(found: Fault, user: str | None, delivery: str | None) -> Fault:
+def _find_reader(found: Fault, user: str | None, log: str, delivery: str | None) -> Fault:
     """Whose it is that a file cannot be found or read, by where the server says that it lies."""
     said = found.detail or found.summary
     place = _PLACE.search(said)
     if place is None:
         return found
     if not place[1].startswith(f"{MODEL_BASE}/"):
-        if found.category == "model_missing":
+        # Before it loads the model, it reads files that its flags name.
+        if found.category == "model_missing" or not has_begun_loading(log):
             return found
         category, summary = "asset_unreadable", "A file that the model reads cannot be read"
         hint = None

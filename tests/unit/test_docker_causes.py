@@ -180,6 +180,7 @@ def test_other_words_are_no_evidence(line: str) -> None:
     assert find_cause(CRASHED, settings(pids_limit=4, ulimits=[NOFILE]), line, "mount") is CRASHED
 
 
+LOADING = "I loader_harness.cc:71] Approving load for\nLoading servable version {name: m}\n"
 HERE = "PERMISSION_DENIED: /model/a model/1/saved_model.pb; Permission denied"
 
 
@@ -234,16 +235,18 @@ def test_a_model_that_was_there_before(
 def test_a_file_elsewhere_that_the_model_reads_is_the_models(
     said: str, user: str, delivery: str
 ) -> None:
-    found = find_cause(unread("model_not_delivered", said), settings(user=user), "", delivery)
+    unreadable = unread("model_not_delivered", said)
+    assert find_cause(unreadable, settings(user=user), "", delivery) is unreadable  # of a flag
+    found = find_cause(unreadable, settings(user=user), LOADING, delivery)
     assert (found.category, found.blame) == ("asset_unreadable", Blame.MODEL)
     assert not found.transient
     missing = unread("model_missing", said)
-    assert find_cause(missing, settings(user=user), "", delivery) is missing
+    assert find_cause(missing, settings(user=user), LOADING, delivery) is missing
 
 
 def test_without_a_place_nobody_else_is_blamed() -> None:
     found = unread("model_not_delivered", "PERMISSION_DENIED: not for you")
-    assert find_cause(found, settings(user="5:5"), "", "mount") is found
+    assert find_cause(found, settings(user="5:5"), LOADING, "mount") is found
 
 
 def test_a_replay_that_saw_another_model_is_no_matter_of_rights() -> None:
