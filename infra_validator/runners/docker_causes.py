@@ -35,9 +35,10 @@ _BY_LAST_WORDS = frozenset(
     }
 )
 _BY_ITSELF = frozenset({"platform_failed", "request_failed"})
-_LAST_LINES = 20
+_LAST_LINES = 10
+_OF_STACK = ("*** Check failure stack trace", "@ ")
 
-# By which a server ends that gives up; of a server that is still there, none is known.
+# With which a server ends that gives up, bash with 254; of one that is still there, none is known.
 _GAVE_UP = frozenset({None, 1, 126, 127, 128 + signal.SIGABRT, 254, 255})
 
 _OF_READING = frozenset({"model_missing", "model_not_delivered"})
@@ -135,7 +136,8 @@ def _decisive_lines(found: Fault, log: str) -> Iterable[str]:
     if found.category in _BEFORE_LOADING:
         return own + log.splitlines()
     if found.category in _BY_LAST_WORDS:
-        return own + log.splitlines()[-_LAST_LINES:]
+        said = [line for line in log.splitlines() if not line.lstrip().startswith(_OF_STACK)]
+        return own + said[-_LAST_LINES:]
     return own if found.category in _BY_ITSELF else ()
 
 

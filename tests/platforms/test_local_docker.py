@@ -944,7 +944,11 @@ START_THREADS = (
 @pytest.mark.parametrize(
     ("script", "limited", "field"),
     [
-        ("while exec {file}</dev/null; do :; done", {"name": "nofile", "soft": 64}, "ulimits"),
+        (
+            "while exec {file}</dev/null; do :; done; exit 1",
+            {"name": "nofile", "soft": 64},
+            "ulimits",
+        ),
         (START_THREADS, {}, "pids_limit"),
     ],
 )

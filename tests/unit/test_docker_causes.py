@@ -105,6 +105,14 @@ def test_only_the_last_words_of_a_server_that_loaded_count(line: str) -> None:
     assert found.category == "configuration_invalid"
 
 
+def test_a_stack_trace_is_not_among_the_last_words() -> None:
+    stack = "*** Check failure stack trace: ***\n" + "    @   0x7f61  tsl::PThread()\n" * 64
+    log = f"{THREADS[4]}\n{stack}entrypoint.sh: line 4:     8 Aborted\n"
+    found = find_cause(CRASHED, settings(pids_limit=4), log, "mount")
+    assert found.category == "configuration_invalid"
+    assert found.evidence.log_line == THREADS[4]
+
+
 def test_a_load_error_says_itself_why() -> None:
     failed = fault(
         "model_load_failed",
