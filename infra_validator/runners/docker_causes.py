@@ -44,6 +44,11 @@ _GAVE_UP = frozenset({None, 1, 126, 127, 128 + signal.SIGABRT, 254, 255})
 _OF_READING = frozenset({"model_missing", "model_not_delivered"})
 _PLACE = re.compile(r"(?:^|[\s:='\"(])(/[^\s;,'\")]*)")
 
+# tensorflow/cc/saved_model/loader.cc
+_NO_VARIABLES = (
+    "The specified SavedModel has no variables; no checkpoints were restored. File does not exist: "
+)
+
 # Patterns are never let loose on more than this, for a server may print anything.
 _LINE_CHARACTERS = 8000
 
@@ -162,15 +167,38 @@ def _find_reader(found: Fault, user: str | None, log: str, delivery: str | None)
     place = _PLACE.search(said)
     if place is None:
         return found
-    if not place[1].startswith(f"{MODEL_BASE}/"):
-        # Before it loads the model, it reads files that its flags name.
-        if found.category == "model_missing" or not has_begun_loading(log):
+    if place[1].startswith(f"{MODEL_BASE}/"):
+        if delivery != "mount":
             return found
-        category, summary = "asset_unreadable", "A file that the model reads cannot be read"
-        hint = None
-    elif delivery != "mount":
+        return dataclasses.replace(_blame_reader(said, user), evidence=found.evidence)
+    # Before it loads the model, it reads files that its flags name.
+    if found.category == "model_missing" or not has_begun_loading(log):
         return found
-    elif user is not None:
+    return fault(
+        "asset_unreadable",
+        Phase.LOAD,
+        f"A file that the model reads cannot be read: {first_line(said)}",
+        detail=said,
+        evidence=found.evidence,
+    )
+
+
+def find_unseen_variables(place: str, user: str | None, log: str) -> Fault | None:
+    """Whether the server has loaded a mounted model without its variables, which are there.
+
+    TensorFlow takes a file in a folder that it may not enter for one that is not there.
+
+    Args:
+        place: where the model is in the container.
+        user: as the configuration names it.
+        log: the server's output.
+    """
+    said = f"{_NO_VARIABLES}{place}/variables/variables.index"
+    return _blame_reader(said, user) if said in log else None
+
+
+def _blame_reader(said: str, user: str | None) -> Fault:
+    if user is not None:
         category, summary = "configuration_invalid", f"{_DOCKER}.user: {user} cannot read the model"
         hint = (
             "Let this user read the model's files, leave the field unset to have the server run "
@@ -179,11 +207,4 @@ def _find_reader(found: Fault, user: str | None, log: str, delivery: str | None)
     else:  # by another mapping of users, or a label (SELinux) that it lacks
         category, summary = "mount_denied", "The server cannot read the model where it is mounted"
         hint = None
-    return fault(
-        category,
-        found.phase,
-        f"{summary}: {first_line(said)}",
-        detail=said,
-        hint=hint,
-        evidence=found.evidence,
-    )
+    return fault(category, Phase.LOAD, f"{summary}: {first_line(said)}", detail=said, hint=hint)

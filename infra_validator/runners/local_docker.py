@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra_validator.docker_config import DockerSettings
+from infra_validator.docker_config import MODEL_BASE, DockerSettings
 from infra_validator.faults import Fault, FaultError, Phase, fault
 from infra_validator.files import storage_fault
 from infra_validator.model_source import ModelSource
@@ -140,8 +140,16 @@ class LocalDockerRunner:
         return self._exit
 
     def diagnose(self) -> Fault | None:
-        """What the engine says is wrong."""
+        """What the engine says is wrong, or that the server misses a part of the mounted model."""
+        if self._fault is None and self._identity.get("model_delivery") == "mount":
+            return self._find_unseen_variables()
         return self._fault
+
+    def _find_unseen_variables(self) -> Fault | None:
+        place = f"{MODEL_BASE}/{self._task.binary.model_layout()}"
+        found = docker_causes.find_unseen_variables(place, self._settings.user, self.logs())
+        there = self._task.model.local_path() / "variables" / "variables.index"
+        return found if found is not None and there.exists() else None
 
     def find_cause(self, found: Fault, log: str) -> Fault:
         """What of LocalDockerConfig is behind a fault, if that is so."""

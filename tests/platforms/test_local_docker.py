@@ -916,6 +916,8 @@ def test_a_private_model_is_copied_for_a_user_who_may_not_read_it(
         ({"user": "games"}, ".", Phase.LOAD),
         ({"user": "5:5", "model_delivery": "MOUNT"}, ".", Phase.LOAD),
         ({"user": "5", "model_delivery": "MOUNT"}, "saved_model.pb", Phase.LOAD),
+        # TensorFlow takes such a model for one without variables.
+        ({"user": "5", "model_delivery": "MOUNT"}, "variables", Phase.LOAD),
     ],
 )
 def test_a_user_who_cannot_read_the_model_is_named(

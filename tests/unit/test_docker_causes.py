@@ -11,7 +11,7 @@ import pytest
 from infra_validator import docker_config
 from infra_validator.faults import CATEGORIES, Blame, Evidence, Fault, Phase, fault
 from infra_validator.proto import infra_validator_pb2 as pb
-from infra_validator.runners.docker_causes import find_cause
+from infra_validator.runners.docker_causes import find_cause, find_unseen_variables
 
 THREADS = [
     # Recorded in a container with too low a limit: tini, bash, gRPC, TensorFlow, Python, the C++
@@ -260,3 +260,19 @@ def test_without_a_place_nobody_else_is_blamed() -> None:
 def test_a_replay_that_saw_another_model_is_no_matter_of_rights() -> None:
     replayed = fault("model_not_delivered", Phase.WARM_UP, "It replayed others.")
     assert find_cause(replayed, settings(user="5:5"), "", "mount") is replayed
+
+
+@pytest.mark.parametrize(
+    ("user", "category"), [("5:5", "configuration_invalid"), (None, "mount_denied")]
+)
+def test_variables_that_the_server_does_not_see(user: str | None, category: str) -> None:
+    said = (
+        "loader.cc:249] The specified SavedModel has no variables; no checkpoints were restored. "
+        "File does not exist: /model/a model/1/variables/variables.index\n"
+    )
+    found = find_unseen_variables("/model/a model/1", user, f"before\n{said}after\n")
+    assert found is not None
+    assert (found.category, found.phase) == (category, Phase.LOAD)
+    assert not found.transient
+    assert find_unseen_variables("/model/a", user, said) is None  # of a model within the model
+    assert find_unseen_variables("/model/a model/1", user, "") is None
