@@ -831,7 +831,7 @@ def test_a_quoted_text_in_which_the_engine_rotates_the_log_is_not_shown(
     quote = "2026-01-02 03:04:05.6: W x.cc:1] Could not parse example input, value: "
     failed = "2026-01-02 03:04:06.7: E x.cc:1] no"
     script = (
-        f"echo \"{quote}'\"; head -c 11304960 /dev/zero | tr '\\0' '\\1'; echo; "
+        f"echo \"{quote}'\"; head -c 10800000 /dev/zero | tr '\\0' '\\1'; echo; "
         f"echo hunter2; echo hunter2; echo '{failed}'; exit 3"
     )
     report = validate("shell", env={"SERVER_SCRIPT": script})
