@@ -48,9 +48,14 @@ def hide_content_of_log(log: str) -> str:
     Of a log in which TensorFlow wrote nothing, only the first line is left out.
     """
     if len(log) >= _CUT_CHARACTERS or log.count("\n") >= _CUT_LINES:
-        ended = _TEXT_ENDED.search(log)
-        log = log[ended.start() :] if ended is not None else log.partition("\n")[2]
+        log = without_cut_text(log)
     return hide_content(log)
+
+
+def without_cut_text(log: str) -> str:
+    """A log whose beginning is missing, without what may be the rest of a quoted text."""
+    ended = _TEXT_ENDED.search(log)
+    return log[ended.start() :] if ended is not None else log.partition("\n")[2]
 
 
 @dataclasses.dataclass(frozen=True)

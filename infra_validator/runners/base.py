@@ -74,7 +74,8 @@ class Runner(Protocol):
         """The server's output so far, or the end of it; after the end, all that is to come.
 
         The end is the last MiB or more, or 1000 lines or more: of what is shorter it
-        is taken that nothing is missing.
+        is taken that nothing is missing. Where the beginning may be missing of less than
+        that, `infra_validator.tensorflow_errors.without_cut_text` makes it safe to show.
         """
 
     def identity(self) -> Mapping[str, Any]:
@@ -114,8 +115,14 @@ class TellsProgress(Protocol):
 class FindsCauses(Protocol):
     """A runner that may know better why an attempt failed than who found the fault."""
 
-    def find_cause(self, found: Fault) -> Fault:
-        """The fault, or the one behind it; asked before the server is stopped."""
+    def find_cause(self, found: Fault, log: str) -> Fault:
+        """The fault, or the one behind it; asked before the server is stopped.
+
+        Args:
+            found: why the attempt failed.
+            log: what `logs` tells, without what it quotes of requests: only of this may
+                anything be told.
+        """
 
 
 @runtime_checkable

@@ -1,41 +1,56 @@
 """Whether a server failed by what ServingSpec.local_docker allows it. Pure.
 
 A server that may start no more threads, open no more files, or not read the
-model, says so in words of its own; whom its end is blamed on depends on what
-the configuration says.
+model, says so in words of its own. A model can write such words too, so they
+count only where the configuration sets a limit, and where the server's end
+begins; and what they excuse is never tried again.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterable
 
-from infra_validator.docker_config import DockerSettings
+from infra_validator.docker_config import MODEL_BASE, DockerSettings
 from infra_validator.faults import Fault, Phase, fault
+from infra_validator.servers.tensorflow_serving_log import has_begun_loading
 from infra_validator.text import first_line
 
 _DOCKER = "ServingSpec.local_docker"
 
-# What a server that lacks threads or files may look like. Whatever else it complains of is not
-# explained by that.
-_OF_LIMITS = frozenset(
+# What a server that lacks threads or files may look like, by where it says so: before it has the
+# model, all of its words are its own; later only the last of them, and what is told as the fault.
+_BEFORE_LOADING = frozenset({"image_unusable", "server_exited"})
+_BY_LAST_WORDS = frozenset(
     {
         "connection_lost",
-        "image_unusable",
         "load_timeout",
         "model_load_failed",
         "out_of_memory",
-        "platform_failed",
         "request_timeout",
         "server_crashed",
-        "server_exited",
         "server_not_ready",
     }
 )
-# An answer that is an error says itself whether it is for that.
-_OF_LIMITS_IF_IT_SAYS_SO = frozenset({"request_failed"})
+_BY_ITSELF = frozenset({"platform_failed", "request_failed"})
+_LAST_LINES = 10
+_OF_STACK = ("*** Check failure stack trace", "@ ")
+
+# With which a server ends that gives up, bash with 254; of one that is still there, none is known.
+_GAVE_UP = frozenset({None, 1, 126, 127, 128 + signal.SIGABRT, 254, 255})
+
 _OF_READING = frozenset({"model_missing", "model_not_delivered"})
+_PLACE = re.compile(r"(?:^|[\s:='\"(])(/[^\s;,'\")]*)")
+
+# tensorflow/cc/saved_model/loader.cc
+_NO_VARIABLES = (
+    "The specified SavedModel has no variables; no checkpoints were restored. File does not exist: "
+)
+
+# Patterns are never let loose on more than this, for a server may print anything.
+_LINE_CHARACTERS = 8000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,127 +58,153 @@ class _Limit:
     """Something that a server may run out of.
 
     Attributes:
-        said: how that is worded.
+        said: whether a line words that.
         what: it, as the end of "The server could ...".
         fields: those of LocalDockerConfig that are set and limit it.
         hint: where none is set.
     """
 
-    said: re.Pattern[str]
+    said: Callable[[str], bool]
     what: str
     fields: Callable[[DockerSettings], tuple[str, ...]]
     hint: str
 
 
-def _ulimit(settings: DockerSettings, name: str) -> tuple[str, ...]:
-    return tuple(
-        f"ulimits[{index}]" for index, limit in enumerate(settings.ulimits) if limit.name == name
+# Of bash, tini, TensorFlow (tsl/platform/default/env.cc), gRPC (gprpp/posix/thd.cc), the C++
+# library, Python, Go, and of runc in the engine's words.
+_STARTS = re.compile(
+    r"\bfork(?:/exec)?\b|\bclone\b|\bstarting \S+ process\b|\bpthread_create\b|what\(\): |"
+    r"\bnew OS thread\b",
+    re.IGNORECASE,
+)
+_EAGAIN = re.compile(r"resource temporarily unavailable|\(11 vs\. 0\)|errno=11\b", re.IGNORECASE)
+_PYTHON_SAYS = "can't start new thread"
+
+
+def _says_no_threads(line: str) -> bool:
+    return _PYTHON_SAYS in line or (
+        _EAGAIN.search(line) is not None and _STARTS.search(line) is not None
     )
 
 
-def _of_threads(settings: DockerSettings) -> tuple[str, ...]:
-    pids = ("pids_limit",) if settings.pids_limit else ()
-    return pids + _ulimit(settings, "nproc")
+def _says_no_files(line: str) -> bool:
+    return "too many open files" in line.lower()
 
 
-def _of_files(settings: DockerSettings) -> tuple[str, ...]:
-    return _ulimit(settings, "nofile")
+def _ulimits(settings: DockerSettings, name: str) -> tuple[str, ...]:
+    return ("ulimits",) if any(limit.name == name for limit in settings.ulimits) else ()
 
 
 _LIMITS = (
     _Limit(
-        # Of bash, tini, TensorFlow (tsl/platform/default/env.cc), gRPC (gprpp/posix/thd.cc), the
-        # C++ library, Python, Go, and of runc in the engine's words.
-        re.compile(
-            r"fork(?:: retry)?(?: failed)?: Resource temporarily unavailable|"
-            r"pthread_create(?:\(\))? failed|can't start new thread|"
-            r"what\(\): +Resource temporarily unavailable|failed to create new OS thread|"
-            r"(?:fork/exec|clone|starting \S+ process).*: resource temporarily unavailable",
-            re.IGNORECASE,
-        ),
+        _says_no_threads,
         "start no more threads or processes",
-        _of_threads,
-        f"Raise {_DOCKER}.pids_limit (by default 512, and 64 for each processor), or see what else "
-        "limits processes on the engine's host.",
+        lambda settings: (
+            (("pids_limit",) if settings.pids_limit else ()) + _ulimits(settings, "nproc")
+        ),
+        f"if it needs that many in production, raise {_DOCKER}.pids_limit (by default 512, and 64 "
+        "for each processor), or see what else limits processes on the engine's host.",
     ),
     _Limit(
-        re.compile(r"too many open files", re.IGNORECASE),
+        _says_no_files,
         "open no more files",
-        _of_files,
-        f"Raise the limit nofile in {_DOCKER}.ulimits, or what the engine gives by default.",
+        lambda settings: _ulimits(settings, "nofile"),
+        f"if it needs that many in production, raise the limit nofile in {_DOCKER}.ulimits, or "
+        "what the engine gives by default.",
     ),
 )
 
 
 def find_cause(found: Fault, settings: DockerSettings, log: str, delivery: str | None) -> Fault:
-    """The fault, or the one behind it.
+    """The fault, or the one behind it, which is not worth another try.
 
     Args:
         found: a fault of a server that was to run, or ran.
         settings: the platform's configuration.
-        log: the server's output.
+        log: the server's output, as it may be shown.
         delivery: "mount" or "copy"; None where it did not come to that.
     """
     if found.category in _OF_READING and found.phase == Phase.LOAD:
-        return _blame_reader(found, settings.user, delivery)
-    texts = [found.detail] if found.category in _OF_LIMITS | _OF_LIMITS_IF_IT_SAYS_SO else []
-    texts += [log] if found.category in _OF_LIMITS else []
+        return _find_reader(found, settings.user, log, delivery)
+    lines = [line[:_LINE_CHARACTERS] for line in _decisive_lines(found, log)]
     for limit in _LIMITS:
-        line = next(filter(None, (_find_line(limit.said, text) for text in texts)), None)
+        line = next(filter(limit.said, lines), None)
         if line is not None:
-            return _blame_limit(found, limit, limit.fields(settings), line)
+            return _blame_limit(found, limit, limit.fields(settings), first_line(line))
     return found
 
 
-def blame_user(user: str, phase: Phase, problem: str) -> Fault:
-    """The user whom the configuration names cannot read the model."""
-    return fault(
-        "configuration_invalid",
-        phase,
-        f"{_DOCKER}.user: {user} cannot read the model: {first_line(problem)}",
-        detail=problem,
-        hint="Let this user read the model's files, leave the field unset to have the server run "
-        "as their owner, or set model_delivery to COPY.",
-    )
-
-
-def _find_line(said: re.Pattern[str], text: str) -> str | None:
-    match = said.search(text)
-    if match is None:
-        return None
-    return text[text.rfind("\n", 0, match.start()) + 1 :].partition("\n")[0].strip()
+def _decisive_lines(found: Fault, log: str) -> Iterable[str]:
+    if found.evidence.exit_code not in _GAVE_UP:
+        return ()
+    own = f"{found.detail}\n{found.evidence.log_line or ''}".splitlines()
+    if found.category in _BEFORE_LOADING:
+        return own + log.splitlines()
+    if found.category in _BY_LAST_WORDS:
+        said = [line for line in log.splitlines() if not line.lstrip().startswith(_OF_STACK)]
+        return own + said[-_LAST_LINES:]
+    return own if found.category in _BY_ITSELF else ()
 
 
 def _blame_limit(found: Fault, limit: _Limit, fields: tuple[str, ...], line: str) -> Fault:
-    if fields:
-        category, hint = "configuration_invalid", "Raise it to what the server has in production."
-        summary = f"{_DOCKER}.{' or '.join(fields)}: the server could {limit.what}"
-    elif found.category == "platform_failed":  # the engine's own words, with a hint of their own
-        return found
-    else:
-        category, hint = "platform_failed", limit.hint
-        summary = f"The server could {limit.what}"
+    if not fields:
+        hint = f"{found.hint} The server says that it could {limit.what}: {limit.hint}"
+        return dataclasses.replace(found, hint=hint)
+    names = " or ".join(f"{_DOCKER}.{field}" for field in fields)
     return fault(
-        category,
+        "configuration_invalid",
         found.phase,
-        f"{summary}: {first_line(line)}",
+        f"{names}: the server could {limit.what}: {line}",
         detail=found.summary,
-        hint=hint,
-        evidence=dataclasses.replace(found.evidence, log_line=first_line(line)),
+        hint="Raise it to what the server has in production.",
+        evidence=dataclasses.replace(found.evidence, log_line=line),
     )
 
 
-def _blame_reader(found: Fault, user: str | None, delivery: str | None) -> Fault:
-    """A model that was looked at before, and cannot be found or read in the container."""
+def _find_reader(found: Fault, user: str | None, log: str, delivery: str | None) -> Fault:
+    """Whose it is that a file cannot be found or read, by where the server says that it lies."""
     said = found.detail or found.summary
+    place = _PLACE.search(said)
+    if place is None:
+        return found
+    if place[1].startswith(f"{MODEL_BASE}/"):
+        if delivery != "mount":
+            return found
+        return dataclasses.replace(_blame_reader(said, user), evidence=found.evidence)
+    # Before it loads the model, it reads files that its flags name.
+    if found.category == "model_missing" or not has_begun_loading(log):
+        return found
+    return fault(
+        "asset_unreadable",
+        Phase.LOAD,
+        f"A file that the model reads cannot be read: {first_line(said)}",
+        detail=said,
+        evidence=found.evidence,
+    )
+
+
+def find_unseen_variables(place: str, user: str | None, log: str) -> Fault | None:
+    """Whether the server has loaded a mounted model without its variables, which are there.
+
+    TensorFlow takes a file in a folder that it may not enter for one that is not there.
+
+    Args:
+        place: where the model is in the container.
+        user: as the configuration names it.
+        log: the server's output.
+    """
+    said = f"{_NO_VARIABLES}{place}/variables/variables.index"
+    return _blame_reader(said, user) if said in log else None
+
+
+def _blame_reader(said: str, user: str | None) -> Fault:
     if user is not None:
-        return dataclasses.replace(blame_user(user, found.phase, said), evidence=found.evidence)
-    if delivery == "mount":  # by another mapping of users, or a label (SELinux) that it lacks
-        return fault(
-            "mount_denied",
-            found.phase,
-            f"The server cannot read the model where it is mounted: {first_line(said)}",
-            detail=said,
-            evidence=found.evidence,
+        category, summary = "configuration_invalid", f"{_DOCKER}.user: {user} cannot read the model"
+        hint = (
+            "Let this user read the model's files, leave the field unset to have the server run "
+            "as their owner, or set model_delivery to COPY."
         )
-    return found
+    else:  # by another mapping of users, or a label (SELinux) that it lacks
+        category, summary = "mount_denied", "The server cannot read the model where it is mounted"
+        hint = None
+    return fault(category, Phase.LOAD, f"{summary}: {first_line(said)}", detail=said, hint=hint)

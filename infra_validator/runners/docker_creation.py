@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from infra_validator.docker_config import CONFIG_FOLDER, MODEL_BASE, Delivery, DockerSettings
 from infra_validator.faults import FaultError, Phase, fault
-from infra_validator.runners import docker_causes
 from infra_validator.runners.base import ServerTask
 from infra_validator.runners.docker_archive import (
     is_self_contained,
@@ -145,10 +144,8 @@ class ContainerMaker:
         user = given or choose_reader(modes_of(model))
         if user is None:
             problem = "no one user may read all of its files"
-        elif given and surely_cannot_read(given, self._settings.capabilities, modes_of(model)):
+        elif self._gets_copy_for(given, model):
             problem = f"the user {given} may not read all of its files"
-            if self._settings.delivery == Delivery.MOUNT:
-                raise FaultError(docker_causes.blame_user(given, Phase.START, problem))
         elif not is_self_contained(model):
             problem = "links lead out of its folder"
         else:
@@ -175,6 +172,18 @@ class ContainerMaker:
             )
         _logger.info("The model is copied into the container: %s", problem)
         return None
+
+    def _gets_copy_for(self, given: str | None, model: Path) -> bool:
+        """Whether the user's number here is one who may not read the model.
+
+        A guess, for the engine may number users otherwise (rootless, Docker Desktop); where no
+        copy may be made, the server is to tell.
+        """
+        return (
+            given is not None
+            and self._settings.delivery == Delivery.AUTO
+            and surely_cannot_read(given, self._settings.capabilities, modes_of(model))
+        )
 
     def _sees(self, model: Path) -> bool:
         """Whether the engine has mounted the very files that lie here."""

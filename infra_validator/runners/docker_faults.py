@@ -92,6 +92,7 @@ _STARTING: _Table = _table(
         "The image cannot be run",
     ),
 )
+_REMOVED_HINT = "See who removes containers on that engine, such as docker prune."
 
 
 def diagnose_engine_error(message: str, phase: Phase, image: str) -> Fault:
@@ -110,12 +111,14 @@ def diagnose_engine_error(message: str, phase: Phase, image: str) -> Fault:
         otherwise = ("platform_failed", "The Docker engine refuses to run the server")
     known = ((category, summary) for pattern, category, summary in table if pattern.search(message))
     category, summary = next(known, otherwise)
+    hint = _REMOVED_HINT if category == "server_killed" else None
     about = f" ({image})" if phase == Phase.IMAGE and image not in message else ""
     return fault(
         category,
         phase,
         f"{summary}{about}: {first_line(message)}",
         detail=message,
+        hint=hint,
         evidence=Evidence(events=(first_line(message),)),
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra_validator.faults import FaultError
 from infra_validator.runners.docker_engine import Engine
+from infra_validator.tensorflow_errors import without_cut_text
 
 if TYPE_CHECKING:
     import docker
@@ -21,8 +22,8 @@ _KEPT_BYTES = 1024 * 1024
 _TAIL_LINES = 2000
 _COMPARED_BYTES = 4096
 
-# A stream that the engine ended too early is asked for anew after so long.
-_REOPEN_SECONDS = 1.0
+# The output whose stream the engine ended too early is read anew after so long.
+_REREAD_SECONDS = 1.0
 
 # A program that does not know --version may run for ever.
 _VERSION_SECONDS = 3.0
@@ -34,6 +35,7 @@ class Output:
     def __init__(self) -> None:
         self._chunks: collections.deque[bytes] = collections.deque()
         self._bytes = 0
+        self._replaced = False
         self._lock = threading.Lock()
 
     def add(self, chunk: bytes) -> None:
@@ -49,13 +51,25 @@ class Output:
         with self._lock:
             return b"".join(self._chunks)
 
-    def replace(self, chunks: Iterable[bytes]) -> None:
-        """Takes this in place of all that was before."""
-        other = Output()
-        for chunk in chunks:
-            other.add(chunk)
+    def text(self) -> str:
+        """The same as text, safe to show by the contract of `Runner.logs`."""
         with self._lock:
-            self._chunks, self._bytes = other._chunks, other._bytes
+            content, replaced = b"".join(self._chunks), self._replaced
+        text = content.decode(errors="replace")
+        return without_cut_text(text) if replaced else text
+
+    def renew(self, end: Iterable[bytes]) -> None:
+        """Takes the end of the output in place of all that was before, if it has anything new.
+
+        Before that there may have been more, however short this is.
+        """
+        other = Output()
+        for chunk in end:
+            other.add(chunk)
+        if self.content().endswith(other.content()[-_COMPARED_BYTES:]):
+            return
+        with self._lock:
+            self._chunks, self._bytes, self._replaced = other._chunks, other._bytes, True
 
 
 class OutputFollower:
@@ -88,15 +102,11 @@ class OutputFollower:
         import docker
 
         self.end(seconds)
-        # An engine that rotates a log ends the stream of it.
-        last = Output()
         try:
-            last.replace(_read_output(client, self._name, tail=_TAIL_LINES))
-        except docker.errors.APIError as error:  # somebody else removed it, most often
+            self._output.renew(_read_output(client, self._name, tail=_TAIL_LINES))
+        except (docker.errors.DockerException, OSError) as error:
+            # Somebody else removed it, most often; what was followed is kept.
             _logger.info("The end of the output of %s is not to be had: %s", self._name, error)
-            return
-        if not self._output.content().endswith(last.content()[-_COMPARED_BYTES:]):
-            self._output.replace([last.content()])
 
     def _follow(self) -> None:
         import docker
@@ -104,18 +114,16 @@ class OutputFollower:
         try:
             with self._engine.connect() as client:
                 for chunk in _read_output(client, self._name, follow=True):
-                    self._take(chunk)
-                while not self._ended.wait(_REOPEN_SECONDS):
-                    self._output.replace(())
-                    for chunk in _read_output(client, self._name, follow=True, tail=_TAIL_LINES):
-                        self._take(chunk)
+                    self._output.add(chunk)
+                    self._wake()
+                # An engine that rotates a log ends the stream of it, and nobody tells when there
+                # is more. What is read at once is swapped in whole.
+                while not self._ended.wait(_REREAD_SECONDS):
+                    self._output.renew(_read_output(client, self._name, tail=_TAIL_LINES))
+                    self._wake()
         except (FaultError, docker.errors.DockerException, OSError) as error:
             # Whoever waits for the container's end hears of a lost engine too, and says so.
             _logger.info("The output of %s is not followed any more: %s", self._name, error)
-
-    def _take(self, chunk: bytes) -> None:
-        self._output.add(chunk)
-        self._wake()
 
 
 def _read_output(client: docker.DockerClient, name: str, **options: Any) -> Iterator[bytes]:

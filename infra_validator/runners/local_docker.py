@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra_validator.docker_config import DockerSettings
+from infra_validator.docker_config import MODEL_BASE, DockerSettings
 from infra_validator.faults import Fault, FaultError, Phase, fault
 from infra_validator.files import storage_fault
 from infra_validator.model_source import ModelSource
@@ -24,6 +24,7 @@ from infra_validator.runners.docker_images import ImageProvider, describe_image
 from infra_validator.runners.docker_removal import Removal, sweep
 from infra_validator.runners.exits import exit_reason
 from infra_validator.servers.base import ServingBinary
+from infra_validator.tensorflow_errors import hide_content_of_log
 
 if TYPE_CHECKING:
     import docker
@@ -34,6 +35,7 @@ _START_SECONDS = 600.0
 _STOP_SECONDS = 10.0
 _END_KNOWN_SECONDS = 2.0
 _KILLED_EXIT = 137
+_STOPPED_EXITS = frozenset({_KILLED_EXIT, 143})
 
 
 class LocalDockerPlatform:
@@ -138,17 +140,25 @@ class LocalDockerRunner:
         return self._exit
 
     def diagnose(self) -> Fault | None:
-        """What the engine says is wrong."""
+        """What the engine says is wrong, or that the server misses a part of the mounted model."""
+        if self._fault is None and self._identity.get("model_delivery") == "mount":
+            return self._find_unseen_variables()
         return self._fault
 
-    def find_cause(self, found: Fault) -> Fault:
+    def _find_unseen_variables(self) -> Fault | None:
+        place = f"{MODEL_BASE}/{self._task.binary.model_layout()}"
+        found = docker_causes.find_unseen_variables(place, self._settings.user, self.logs())
+        there = self._task.model.local_path() / "variables" / "variables.index"
+        return found if found is not None and there.exists() else None
+
+    def find_cause(self, found: Fault, log: str) -> Fault:
         """What of LocalDockerConfig is behind a fault, if that is so."""
         delivery = self._identity.get("model_delivery")
-        return docker_causes.find_cause(found, self._settings, self.logs(), delivery)
+        return docker_causes.find_cause(found, self._settings, log, delivery)
 
     def logs(self) -> str:
         """Standard output and error of the container; the last MiB of it."""
-        return self._output.content().decode(errors="replace")
+        return self._output.text()
 
     def progress(self) -> str | None:
         """How far a pull is."""
@@ -182,7 +192,7 @@ class LocalDockerRunner:
 
     def _versions(self) -> Mapping[str, str]:
         """By the image's labels, else by what the server itself says."""
-        said = self._printed_version or self.logs()
+        said = self._printed_version or hide_content_of_log(self.logs())
         return self._identity.get("versions") or self._task.binary.read_version(said)
 
     def _look_again(self) -> None:
@@ -289,10 +299,15 @@ class LocalDockerRunner:
             state = client.api.inspect_container(self._name)["State"]
         except docker.errors.NotFound:
             state = {}  # somebody else removed it
+        except (docker.errors.DockerException, OSError) as error:
+            if code in _STOPPED_EXITS:  # by the engine's own end, as likely as not
+                raise
+            _logger.info("The state of %s is not to be had: %s", self._name, error)
+            state = {}  # a crash is one, whatever became of the engine
         if state.get("OOMKilled"):
             self._fault = docker_faults.diagnose_memory(self._settings.memory, self._phase, code)
         else:
-            self._fault = docker_faults.diagnose_init(code, self.logs())
+            self._fault = docker_faults.diagnose_init(code, hide_content_of_log(self.logs()))
         self._exit = Exit(code, exit_reason(code))
 
     def _host(self) -> str:

@@ -114,7 +114,7 @@ class Attempt:
         except FaultError as error:
             found = error.fault
             if isinstance(self._runner, FindsCauses):
-                found = self._runner.find_cause(found)
+                found = self._runner.find_cause(found, self._log())
         finally:
             self._cancellation.unsubscribe(self._wake)
             self._timeline.enter(Phase.STOP)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra_validator.faults import Blame, Phase
+from infra_validator.faults import Blame, Fault, Phase, fault
 from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import Verdict
 from infra_validator.validation import engine
@@ -60,6 +60,24 @@ def test_what_a_runner_tells_of_its_progress_is_in_the_fault_of_a_timeout(
     report = run(saved_model, platform=faulty.FaultyPlatform([faulty.Pulls], {Phase.IMAGE: 0.1}))
     assert report.fault is not None
     assert (report.fault.category, report.fault.detail) == ("image_pull_timeout", "3 of 7 layers")
+
+
+class KnowsTheCause(faulty.ExitsWhileLoading):
+    """Its platform finds the cause in the log."""
+
+    def logs(self) -> str:
+        return "Could not parse example input, value: 'hunter2'\n"
+
+    def find_cause(self, found: Fault, log: str) -> Fault:
+        return fault("configuration_invalid", found.phase, f"It is {log}")
+
+
+def test_who_finds_a_cause_sees_nothing_of_requests(saved_model: Path) -> None:
+    report = run(saved_model, platform=faulty.FaultyPlatform([KnowsTheCause]))
+    assert report.fault is not None
+    assert report.fault.category == "configuration_invalid"
+    assert "Could not parse example input" in report.fault.summary
+    assert "hunter2" not in report.fault.summary
 
 
 class LosesTheEngine(faulty.NeverReady):

@@ -30,6 +30,7 @@ from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import Report, Verdict
 from infra_validator.runners import docker_removal, local_docker
 from infra_validator.runners.base import Platform, ServerTask
+from infra_validator.runners.docker_follow import OutputFollower
 from infra_validator.runners.docker_owner import Owner
 from infra_validator.runners.local_docker import LocalDockerPlatform, LocalDockerRunner
 from infra_validator.servers.base import ServingBinary
@@ -822,6 +823,23 @@ def test_the_last_words_are_not_lost_when_the_engine_rotates_the_log(validate: V
     assert report.binaries[0].attempts[0].log_tail[-1] == "end"
 
 
+def test_a_quoted_text_in_which_the_engine_rotates_the_log_is_not_shown(
+    validate: Validate,
+) -> None:
+    # Most of it is in the file that the engine throws away; of the rest, the next one holds less
+    # than what looks cut.
+    quote = "2026-01-02 03:04:05.6: W x.cc:1] Could not parse example input, value: "
+    failed = "2026-01-02 03:04:06.7: E x.cc:1] no"
+    script = (
+        f"echo \"{quote}'\"; head -c 10800000 /dev/zero | tr '\\0' '\\1'; echo; "
+        f"echo hunter2; echo hunter2; echo '{failed}'; exit 3"
+    )
+    report = validate("shell", env={"SERVER_SCRIPT": script})
+    shown = report.binaries[0].attempts[0].log_tail
+    assert shown[-1] == failed
+    assert not any("hunter2" in line for line in shown)
+
+
 EAT = "exec /opt/model-server/bin/python -c 'x = bytearray(b\"x\" * 2**30)'"
 
 
@@ -861,8 +879,8 @@ def test_a_request_beyond_the_memory_of_production_is_the_models_fault(
         ({"pids_limit": 1}, "pids_limit"),  # not even the server itself
         ({"pids_limit": 4}, "pids_limit"),  # not TensorFlow's threads
         ({"pids_limit": 8}, "pids_limit"),  # not gRPC's
-        ({"ulimits": [pb.Ulimit(name="nofile", soft=8)]}, "ulimits[0]"),  # not the container
-        ({"ulimits": [pb.Ulimit(name="nofile", soft=10)]}, "ulimits[0]"),
+        ({"ulimits": [pb.Ulimit(name="nofile", soft=8)]}, "ulimits"),  # not the container
+        ({"ulimits": [pb.Ulimit(name="nofile", soft=10)]}, "ulimits"),
     ],
 )
 def test_a_limit_that_leaves_the_server_no_room_is_named(
@@ -896,9 +914,10 @@ def test_a_private_model_is_copied_for_a_user_who_may_not_read_it(
     [
         # Of a name only the image knows who that is.
         ({"user": "games"}, ".", Phase.LOAD),
-        ({"user": "5:5", "model_delivery": "MOUNT"}, ".", Phase.START),
-        # TensorFlow would take such a model for one without variables.
-        ({"user": "5", "model_delivery": "MOUNT"}, "variables", Phase.START),
+        ({"user": "5:5", "model_delivery": "MOUNT"}, ".", Phase.LOAD),
+        ({"user": "5", "model_delivery": "MOUNT"}, "saved_model.pb", Phase.LOAD),
+        # TensorFlow takes such a model for one without variables.
+        ({"user": "5", "model_delivery": "MOUNT"}, "variables", Phase.LOAD),
     ],
 )
 def test_a_user_who_cannot_read_the_model_is_named(
@@ -927,15 +946,19 @@ START_THREADS = (
 @pytest.mark.parametrize(
     ("script", "limited", "field"),
     [
-        ("while exec {file}</dev/null; do :; done", {"name": "nofile", "soft": 64}, "ulimits[0]"),
+        (
+            "while exec {file}</dev/null; do :; done; exit 1",
+            {"name": "nofile", "soft": 64},
+            "ulimits",
+        ),
         (START_THREADS, {}, "pids_limit"),
     ],
 )
 @pytest.mark.parametrize("set_by_user", [False, True])
-def test_what_a_server_runs_out_of_is_never_the_models_fault(
+def test_what_a_server_runs_out_of_is_blamed_on_the_field_that_limits_it(
     validate: Validate, script: str, limited: dict[str, Any], field: str, set_by_user: bool
 ) -> None:
-    """Without a field that limits it, it is the platform's."""
+    """Without one, the fault stays the model's, with a hint."""
     begin = "echo 'Loading servable version {name: m version: 1}';"
     given: dict[str, Any] = {"ulimits": [pb.Ulimit(**limited)]} if limited else {"pids_limit": 32}
     if not set_by_user:
@@ -950,9 +973,43 @@ def test_what_a_server_runs_out_of_is_never_the_models_fault(
         assert told(report) == ("configuration_invalid", Blame.CONFIGURATION, Phase.LOAD)
         assert report.reason.startswith(f"ServingSpec.local_docker.{field}: ")
     else:
-        assert told(report) == ("platform_failed", Blame.INFRASTRUCTURE, Phase.LOAD)
+        assert told(report) == ("model_load_failed", Blame.MODEL, Phase.LOAD)
         assert report.fault is not None
         assert "ServingSpec.local_docker." in report.fault.hint
+
+
+LOADING = "echo 'Loading servable version {name: m version: 1}';"
+
+
+def test_no_word_excuses_a_segmentation_fault(validate: Validate) -> None:
+    words = "RuntimeError: can't start new thread"
+    report = validate(
+        "shell",
+        env={"SERVER_SCRIPT": f'{LOADING} echo "{words}"; kill -SEGV $$'},
+        docker={"pids_limit": 64},
+        limits=pb.ValidationSpec(num_tries=3),
+    )
+    assert told(report) == ("server_crashed", Blame.MODEL, Phase.LOAD)
+    assert len(report.binaries[0].attempts) == 1
+
+
+@pytest.mark.parametrize("docker", [{}, {"user": "5:5"}, {"model_delivery": "COPY"}])
+def test_a_file_elsewhere_that_the_model_reads_is_the_models_fault(
+    validate: Validate, docker: dict[str, Any]
+) -> None:
+    error = (
+        "Failed to start server. Error: Unknown: 1 servable(s) did not become available: "
+        "{{name: m version: 1} due to error: Permission denied: /root/words; Permission denied}, }"
+    )
+    report = validate(
+        "shell",
+        env={"SERVER_SCRIPT": f"{LOADING} cat /root/words; echo '{error}'; exit 255"},
+        docker=docker,
+        limits=pb.ValidationSpec(num_tries=3),
+    )
+    assert told(report) == ("asset_unreadable", Blame.MODEL, Phase.LOAD)
+    assert "/root/words" in report.reason
+    assert len(report.binaries[0].attempts) == 1
 
 
 @pytest.mark.parametrize("delivery", ["MOUNT", "COPY"])
@@ -1545,6 +1602,33 @@ def test_an_engine_that_does_not_answer_at_the_end_is_told(
         observer=hold,
     )
     assert told(report) == ("engine_lost", Blame.INFRASTRUCTURE, Phase.QUERY)
+
+
+def test_a_crash_stays_one_when_the_engine_is_lost_with_it(
+    validate: Validate, proxy: EngineProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = OutputFollower.finish
+
+    def lose(follower: OutputFollower, client: Any, seconds: float) -> None:
+        proxy.cut()
+        finish(follower, client, seconds)
+
+    def find(event: Event) -> None:
+        if isinstance(event, PhaseBegan) and event.phase == Phase.STOP:
+            proxy.listen()
+
+    monkeypatch.setattr(OutputFollower, "finish", lose)
+    report = validate(
+        "shell",
+        env={"SERVER_SCRIPT": f"{LOADING} kill -SEGV $$"},
+        docker={"client_base_url": proxy.address},
+        limits=pb.ValidationSpec(num_tries=3),
+        observer=find,
+    )
+    assert told(report) == ("server_crashed", Blame.MODEL, Phase.LOAD)
+    assert report.fault is not None
+    assert report.fault.evidence.exit_code == 139
+    assert len(report.binaries[0].attempts) == 1
 
 
 @pytest.mark.parametrize("patience", [60.0, 0.0])

@@ -302,6 +302,13 @@ def test_why_a_container_does_not_start(message: str, category: str, blame: Blam
     assert found.transient == (category in {"port_taken", "platform_failed", "server_killed"})
 
 
+def test_a_removed_container_is_no_matter_of_memory() -> None:
+    found = diagnose_engine_error("No such container: x", Phase.START, "a:1")
+    assert found.category == "server_killed"
+    assert "memory" not in found.hint
+    assert "removes containers" in found.hint
+
+
 @pytest.mark.parametrize(
     ("message", "field"),
     [
