@@ -893,7 +893,9 @@ def test_a_limit_that_leaves_the_server_no_room_is_named(
     )
     assert told(report)[:2] == ("configuration_invalid", Blame.CONFIGURATION)
     assert report.reason.startswith(f"ServingSpec.local_docker.{field}: the server could ")
-    assert len(report.binaries[0].attempts) == 1
+    *before, _ = report.binaries[0].attempts
+    # Now and then runc's own first process is what finds no room, of which it tells no cause.
+    assert all(one.fault and "a stopped process" in one.fault.summary for one in before)
 
 
 @needs_root
