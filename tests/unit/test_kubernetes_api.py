@@ -390,6 +390,22 @@ def test_a_watch_goes_on_where_it_broke_off_and_lists_again_what_expired(
     assert versions == ["1", "2", "3", "5", "7", "7"]
 
 
+@pytest.mark.parametrize(
+    ("away", "expected"), [(hang_up, ConnectionFailed), (say(503, "no"), ApiError)]
+)
+def test_a_watch_tells_that_the_api_is_gone_for_good(
+    server: Server,
+    api: Api,
+    monkeypatch: pytest.MonkeyPatch,
+    away: Answer,
+    expected: type[Exception],
+) -> None:
+    monkeypatch.setattr(kubernetes_api, "_RIDE_OUT_SECONDS", 0.3)
+    server.answers = [listed(1), events({"type": "MODIFIED", "object": pod(2)}), *[away] * 50]
+    with pytest.raises(expected):
+        list(api.watch("/pods", "a=b", threading.Event(), lambda lines: None))
+
+
 def test_a_watch_that_is_refused_ends(server: Server, api: Api) -> None:
     server.answers = [listed(1), say(403, "no")]
     with pytest.raises(ApiError):

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from infra_validator.faults import Fault, Phase
+from infra_validator.faults import Blame, Fault, Phase, fault
 from infra_validator.runners.base import Exit
 from infra_validator.runners.kubernetes import runner as runner_module
+from infra_validator.runners.kubernetes.api import ApiError, ConnectionFailed
 from infra_validator.runners.kubernetes.runner import KubernetesRunner
 
 LIMIT_SECONDS = 20
@@ -24,12 +25,17 @@ class Cluster:
     settings = None
     phase_limits: Mapping[Phase, float] = {Phase.SCHEDULE: 600, Phase.START: 300}
 
-    def __init__(self, pod: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, pod: Mapping[str, Any] | Exception | None = None) -> None:
         self.pod = pod
 
     def place(self) -> Any:
-        api = SimpleNamespace(get=lambda path, stopped: self.pod, address="")
+        api = SimpleNamespace(get=lambda path, stopped: self.look(path), look=self.look, address="")
         return SimpleNamespace(api=api, namespace="n")
+
+    def look(self, path: str) -> Any:
+        if isinstance(self.pod, Exception):
+            raise self.pod
+        return self.pod
 
 
 def make(cluster: Cluster) -> KubernetesRunner:
@@ -68,6 +74,74 @@ def test_an_end_that_only_the_last_look_shows_has_its_reason(
     assert ended.code == 137
     assert found is not None
     assert found.category == category
+
+
+RUNNING = {
+    "spec": {"containers": [{"name": "server"}]},
+    "status": {"containerStatuses": [{"name": "server", "state": {"running": {}}}]},
+}
+OUT_OF_MEMORY = {
+    "spec": {"containers": [{"name": "server"}]},
+    "status": {
+        "containerStatuses": [
+            {
+                "name": "server",
+                "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
+            }
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("category", "phase"), [("load_timeout", Phase.LOAD), ("request_timeout", Phase.QUERY)]
+)
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (ConnectionFailed("no route"), "cluster_lost"),
+        (ApiError(503, "no", "get", "pods"), "cluster_lost"),
+        (ApiError(404, "no", "get", "pods"), "pod_lost"),
+        (OUT_OF_MEMORY, "out_of_memory"),
+        (RUNNING, None),
+    ],
+)
+def test_a_time_limit_is_held_against_the_model_only_if_the_cluster_stands_behind_it(
+    category: str, phase: Phase, answer: Any, cause: str | None
+) -> None:
+    runner = make(Cluster(answer))
+    runner._phase = Phase.LOAD
+    found = fault(category, phase, "too slow")
+    better = runner.find_cause(found, "")
+    assert (better.category, better.phase) == (cause or category, phase)
+    assert cause is None or better.blame != Blame.MODEL
+
+
+def test_a_time_limit_is_not_held_against_the_model_where_the_way_to_it_is_cut() -> None:
+    found = fault("load_timeout", Phase.LOAD, "too slow")
+    runner = make(Cluster(RUNNING))
+    runner._phase = Phase.LOAD
+    runner._log_problem = "get pods/log: 502 error dialing backend"
+    assert runner.find_cause(found).category == "cluster_lost"
+    assert "error dialing backend" in runner.find_cause(found).summary
+    runner._log_problem = None
+    runner._forwarder = SimpleNamespace(problem="500 error dialing backend", refusal=None)  # type: ignore[assignment]
+    assert runner.find_cause(found).category == "cluster_lost"
+    runner._forwarder = SimpleNamespace(problem=None, refusal="connection refused")  # type: ignore[assignment]
+    assert runner.find_cause(found) is found
+
+
+def test_what_the_node_says_of_the_port_is_told() -> None:
+    runner = make(Cluster(RUNNING))
+    runner._phase = Phase.LOAD
+    runner._forwarder = SimpleNamespace(problem=None, refusal="socat not found")  # type: ignore[assignment]
+    found = runner.find_cause(fault("server_not_ready", Phase.LOAD, "x", detail="the last line"))
+    assert found.detail == "the last line\nsocat not found"
+
+
+def test_other_faults_stand() -> None:
+    found = fault("server_exited", Phase.LOAD, "ended")
+    assert make(Cluster(ConnectionFailed("no route"))).find_cause(found) is found
 
 
 def test_a_new_phase_is_not_judged_by_the_time_of_the_one_before(

@@ -33,6 +33,7 @@ _DEFAULT_KUBECONFIG = "~/.kube/config"
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
 _DELETE_READ_SECONDS = 5.0
+_LOOK_READ_SECONDS = 10.0
 _RIDE_OUT_SECONDS = 60.0
 # Who gives up a validation may not wait for long, and yet nothing should be left.
 _LAST_RIDE_OUT_SECONDS = 10.0
@@ -295,6 +296,10 @@ class Api:
         """One call, without any riding out."""
         return self._call(method, path, body, self._read_seconds, **query)
 
+    def look(self, path: str) -> Any:
+        """Reads an object now or never: one call, which is not waited for long."""
+        return self._call("GET", path, None, min(self._read_seconds, _LOOK_READ_SECONDS))
+
     def _call(self, method: str, path: str, body: Any, seconds: float, **query: Any) -> Any:
         response = self._open(method, path, body, query, seconds)
         try:
@@ -346,7 +351,16 @@ class Api:
                 yield "LISTED", listed.get("items") or []
             query = {"watch": "true", "resourceVersion": version, "fieldSelector": selector}
             try:
-                with self.lines(path, stopped, timeoutSeconds=_WATCH_SECONDS, **query) as lines:
+                opening = self.lines(path, stopped, timeoutSeconds=_WATCH_SECONDS, **query)
+            except ApiError as error:
+                if error.status != _GONE:
+                    raise
+                version = None
+                continue
+            # Only a break of what was opened may be passed over: what cannot be opened has been
+            # ridden out already, and else nobody would ever say that the API is gone.
+            try:
+                with opening as lines:
                     opened(lines)
                     for line in lines:
                         event = json.loads(line)

@@ -63,6 +63,8 @@ class Forwarder:
         self._changed = threading.Condition()
         self._open: set[Channels] = set()
         self._at_hand: _Link | None = None
+        self.problem: str | None = None  # why the API server cannot be had for it just now
+        self.refusal: str | None = None  # what the node last said instead of the server
         self._listener = socket.create_server((_LOOPBACK, 0))
         self.endpoint = f"{_LOOPBACK}:{self._listener.getsockname()[1]}"
         for target in (self._keep_at_hand, self._accept):
@@ -131,18 +133,23 @@ class Forwarder:
                 )
             except ConnectionFailed as error:
                 _logger.debug("No connection to the API server: %s", error)
+                self.problem = str(error)
             except ApiError as error:
                 if not error.passing:
                     raise
+                self.problem = str(error)
             else:
                 if not self._remember(channels):
                     return None
+                self.problem = None
                 link = _Link(channels)
                 try:
                     if link.answered():
+                        self.refusal = None
                         return link
                 except ConnectionFailed as error:
                     _logger.debug("The forwarded connection broke: %s", error)
+                self.refusal = link.said
                 self._forget(channels)
             self._stopped.wait(pause)
             pause = min(2 * pause, _LAST_PAUSE_SECONDS)
@@ -177,6 +184,7 @@ class _Link:
 
     def __init__(self, channels: Channels) -> None:
         self.channels = channels
+        self.said: str | None = None
         self._received: collections.deque[bytes] = collections.deque()
         # Each channel begins with the port's number in two bytes.
         self._to_skip = {_DATA: 2, _ERROR: 2}
@@ -215,7 +223,8 @@ class _Link:
             self._to_skip[channel] -= skipped
             data = data[skipped:]
         if channel == _ERROR and data:
-            _logger.debug("The API server says of the port: %s", data.decode(errors="replace"))
+            self.said = data.decode(errors="replace").strip()
+            _logger.debug("The API server says of the port: %s", self.said)
             return False
         if channel == _DATA and data:
             self._received.append(data)

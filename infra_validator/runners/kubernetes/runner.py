@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import logging
 import threading
 import time
@@ -27,6 +28,7 @@ from infra_validator.runners.kubernetes.manifest import pod_manifest
 from infra_validator.runners.kubernetes.places import StreamedModel
 from infra_validator.runners.kubernetes.stream import send
 from infra_validator.runners.tar_stream import Archive
+from infra_validator.text import first_line
 from infra_validator.waiting import Cancelled
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ _logger = logging.getLogger(__name__)
 _KEPT_OUTPUT_BYTES = 1024 * 1024
 _STOP_SECONDS = 10.0
 _KILLED_EXIT = 137
+
+# Faults that blame the model because it took too long.
+_TIMEOUTS = frozenset({"load_timeout", "request_timeout"})
 
 # The end of the log and the end of the container are told apart, the later one within this time.
 _LAST_WORDS_SECONDS = 5.0
@@ -81,6 +86,7 @@ class KubernetesRunner:
         self._state = threading.RLock()
         self._output: collections.deque[bytes] = collections.deque()
         self._output_lock = threading.Lock()
+        self._log_problem: str | None = None  # why it cannot be read just now
         self._log_ended = threading.Event()
         self._server_ended = threading.Event()
         self._creating = threading.Lock()
@@ -139,7 +145,8 @@ class KubernetesRunner:
         tell late, and its address may be another's by then.
         """
         if self._exit is None and self._phase == Phase.LOAD and not self._stopped.is_set():
-            self._look_again()
+            api = self._platform.place().api
+            self._look_again(lambda path: api.get(path, self._stopped))
         versions = self._task.binary.read_version(self.logs())
         return {**self._identity, **_facts(self._pod), "versions": versions}
 
@@ -162,10 +169,43 @@ class KubernetesRunner:
         if self._exit is None and self._asked_for:
             self._exit = Exit(_KILLED_EXIT, "removed")
 
-    def _look_again(self) -> None:
+    def find_cause(self, found: Fault, log: str = "") -> Fault:
+        """Before a time limit is held against the model: does the cluster still stand behind it?
+
+        Asks it once, and has not let the limit pass unnoticed itself: a limit may be shorter than
+        what is ridden out.
+        """
+        if found.category == "server_not_ready" and self._unreached():
+            return dataclasses.replace(
+                found, detail="\n".join(filter(None, [found.detail, self._unreached()]))
+            )
+        if found.category not in _TIMEOUTS or self._stopped.is_set():
+            return found
+        self._look_again(self._platform.place().api.look)
+        cause = self._fault or self._unheard()
+        return found if cause is None else dataclasses.replace(cause, phase=found.phase)
+
+    def _unreached(self) -> str | None:
+        """What was last said of the server's port instead of an answer of its own."""
+        forwarder = self._forwarder
+        return (forwarder.problem or forwarder.refusal) if forwarder is not None else None
+
+    def _unheard(self) -> Fault | None:
+        """The cluster's fault if the way to the server was cut, though its API answers."""
+        forwarder = self._forwarder
+        for what, problem in (
+            ("server's log cannot be read", self._log_problem),
+            ("server's port cannot be forwarded", forwarder.problem if forwarder else None),
+        ):
+            if problem is not None:
+                words = f"The {what} through the API server: {first_line(problem)}"
+                return fault("cluster_lost", self._phase, words, detail=problem)
+        return None
+
+    def _look_again(self, read: Callable[[str], Any]) -> None:
         place = self._platform.place()
         try:
-            pod = place.api.get(self._path(place), self._stopped)
+            pod = read(self._path(place))
         except ApiError as error:
             if error.status == 404:
                 with self._state:
@@ -465,11 +505,14 @@ class KubernetesRunner:
                 try:
                     with place.api.lines(self._path(place, "log"), self._stopped, **query) as lines:
                         self._opened(lines)
+                        self._log_problem = None
                         self._keep(lines.chunks())
                         whole = True
                 except ConnectionFailed as error:
                     _logger.debug("The log broke off: %s", error)
+                    self._log_problem = str(error)
                 except ApiError as error:
+                    self._log_problem = str(error)
                     # It may be asked for before the kubelet knows of the container, or after.
                     if error.status not in {400, 404} and not error.passing:
                         raise
