@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import socket
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -435,6 +437,24 @@ def test_a_watch_can_be_interrupted_by_another_thread(server: Server, api: Api) 
     assert [kind for kind, _ in api.watch("/pods", "a=b", stopped, opened)] == ["LISTED"]
     assert time.monotonic() - began < 10
     released.set()
+
+
+class Wrapped:
+    """As urllib3's SSLTransport, by which an HTTPS proxy is spoken through, and pyOpenSSL's."""
+
+    def __init__(self, inner: socket.socket) -> None:
+        self.socket = inner
+
+
+def test_any_kind_of_connection_can_be_interrupted() -> None:
+    for wrap in (lambda inner: inner, Wrapped):
+        here, there = socket.socketpair()
+        with here, there:
+            connection = SimpleNamespace(sock=wrap(here))
+            kubernetes_api.Lines(SimpleNamespace(connection=connection)).interrupt()
+            assert there.recv(1) == b""
+    strange = SimpleNamespace(sock=object())
+    kubernetes_api.Lines(SimpleNamespace(connection=strange)).interrupt()
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,9 +27,23 @@ class Cluster:
 
     def __init__(self, pod: Mapping[str, Any] | Exception | None = None) -> None:
         self.pod = pod
+        self.deleted: list[str] = []
+        self.deletions: list[bool | Exception] = []
+
+    def delete(self, path: str) -> bool:
+        self.deleted.append(path)
+        answer = self.deletions.pop(0) if self.deletions else True
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def place(self) -> Any:
-        api = SimpleNamespace(get=lambda path, stopped: self.look(path), look=self.look, address="")
+        api = SimpleNamespace(
+            get=lambda path, stopped: self.look(path),
+            look=self.look,
+            delete=self.delete,
+            address="",
+        )
         return SimpleNamespace(api=api, namespace="n")
 
     def look(self, path: str) -> Any:
@@ -137,6 +151,36 @@ def test_what_the_node_says_of_the_port_is_told() -> None:
     runner._forwarder = SimpleNamespace(problem=None, refusal="socat not found")  # type: ignore[assignment]
     found = runner.find_cause(fault("server_not_ready", Phase.LOAD, "x", detail="the last line"))
     assert found.detail == "the last line\nsocat not found"
+
+
+class Broken:
+    def interrupt(self) -> None:
+        raise RuntimeError("cannot be interrupted")
+
+
+def stoppable(cluster: Cluster) -> KubernetesRunner:
+    runner = make(cluster)
+    runner._spawn("pod", lambda: None)
+    runner._asked_for = True
+    return runner
+
+
+def test_the_pod_is_removed_even_if_something_cannot_be_interrupted() -> None:
+    cluster = Cluster()
+    runner = stoppable(cluster)
+    runner._open.add(Broken())
+    with pytest.raises(RuntimeError):
+        runner.stop()
+    assert len(cluster.deleted) == 1
+
+
+def test_that_a_pod_is_left_is_told_whatever_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Cluster()
+    cluster.deletions = [RuntimeError("the token's file is gone")]
+    runner = stoppable(cluster)
+    runner.stop()
+    [told] = caplog.messages
+    assert "cannot be deleted: the token's file is gone" in told
 
 
 def test_other_faults_stand() -> None:

@@ -559,13 +559,21 @@ class Lines:
         connection = getattr(self._response, "connection", None)
         sock = getattr(connection, "sock", None)
         if sock is not None:
-            with contextlib.suppress(OSError):
-                # Not the TLS layer's own: that would take away what the other thread reads from.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            break_off(sock)
 
     def close(self) -> None:
         """Gives the connection up; what has not been read of it is in nobody's way."""
         self._response.close()
+
+
+def break_off(sock: Any) -> None:
+    """Ends a connection, from any thread: whoever reads from it notices.
+
+    Not by the TLS layer's own shutdown, which would take away what the other thread reads
+    from. TLS within TLS, as through an HTTPS proxy, and pyOpenSSL's hold the socket inside.
+    """
+    with contextlib.suppress(OSError, TypeError):
+        socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
 
 
 def _watch_error(status: Mapping[str, Any], path: str) -> ApiError:

@@ -158,11 +158,13 @@ class KubernetesRunner:
         self._receiver_runs.set()
         if self._removed or not self._threads:
             return
-        self._interrupt_all()
-        if self._forwarder is not None:
-            self._forwarder.close()
-        if self._asked_for:
-            self._remove()
+        try:
+            self._interrupt_all()
+            if self._forwarder is not None:
+                self._forwarder.close()
+        finally:
+            if self._asked_for:
+                self._remove()
         limit = time.monotonic() + _STOP_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, limit - time.monotonic()))
@@ -230,7 +232,7 @@ class KubernetesRunner:
         try:
             place.api.delete(self._path(place))
             self._removed = True
-        except (ApiError, ConnectionFailed) as error:
+        except Exception as error:  # whatever it is, it is to be told that the Pod is left
             _logger.warning(
                 "The Pod %s in %s cannot be deleted: %s", self._name, place.namespace, error
             )
