@@ -346,6 +346,76 @@ def test_a_name_that_somebody_else_took_is_refused(server: Server, api: Api) -> 
         api.create("/p", {"metadata": {"name": "p"}}, threading.Event(), contextlib.nullcontext)
 
 
+CONFLICT = {
+    "reason": "Conflict",
+    "message": 'Operation cannot be fulfilled on resourcequotas "q": the object has been modified',
+}
+
+
+def test_a_quota_that_was_counted_in_between_is_ridden_out(server: Server, api: Api) -> None:
+    """kubernetes, plugin/pkg/admission/resourcequota; also where an earlier try was not heard."""
+    for before in ([], [hang_up]):
+        server.answers = [*before, say(409, CONFLICT), say(201, {"kind": "Pod"})]
+        made = api.create(
+            "/p", {"metadata": {"name": "p"}}, threading.Event(), contextlib.nullcontext
+        )
+        assert made == {"kind": "Pod"}
+        assert server.requests[-1].startswith("POST")
+
+
+def of_user(token: str, server: Server, again: Callable[[], Cluster] | None = None) -> Cluster:
+    from kubernetes.client import Configuration
+
+    configuration = Configuration()
+    configuration.host = f"http://127.0.0.1:{server.server_port}"
+    configuration.api_key = {"authorization": f"Bearer {token}"}
+    if "BearerToken" not in configuration.auth_settings():  # the name is newer
+        configuration.api_key = {"BearerToken": f"Bearer {token}"}
+    return Cluster(configuration, "n", in_cluster=True, again=again)
+
+
+def only_for(token: str) -> Answer:
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        known = request.headers.get("Authorization") == f"Bearer {token}"
+        say(200 if known else 401, {"reason": "" if known else "Unauthorized"})(request)
+
+    return answer
+
+
+def test_a_token_that_has_expired_is_read_again(server: Server) -> None:
+    """Older clients keep the token that they read first."""
+    api = Api(of_user("old", server, lambda: of_user("new", server)))
+    server.answers = [only_for("new")] * 3
+    api.get("/version")
+    api.get("/version")
+    assert len(server.requests) == 3
+
+
+def test_a_token_that_stays_the_same_is_not_tried_again(server: Server) -> None:
+    for again in (None, lambda: of_user("old", server)):
+        api = Api(of_user("old", server, again))
+        server.answers = [only_for("new")]
+        with pytest.raises(ApiError) as caught:
+            api.get("/version")
+        assert caught.value.status == 401
+
+
+def test_a_token_that_cannot_be_read_just_now_is_ridden_out(server: Server, api: Api) -> None:
+    from kubernetes.config import ConfigException
+
+    turns: list[Exception] = [ConfigException("token file is empty"), OSError("gone")]
+
+    def refresh(configuration: Any) -> None:
+        if turns:
+            raise turns.pop(0)
+
+    api.cluster.configuration.api_key = {"authorization": "Bearer x"}
+    api.cluster.configuration.refresh_api_key_hook = refresh
+    server.answers = [say(200, {"a": 1})]
+    assert api.get("/version") == {"a": 1}
+    assert turns == []
+
+
 def pod(version: int) -> dict[str, Any]:
     return {"metadata": {"name": "p", "resourceVersion": str(version)}}
 

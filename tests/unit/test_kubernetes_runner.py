@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -181,6 +182,96 @@ def test_that_a_pod_is_left_is_told_whatever_the_reason(caplog: pytest.LogCaptur
     runner.stop()
     [told] = caplog.messages
     assert "cannot be deleted: the token's file is gone" in told
+
+
+CREATION = ApiError(504, "timeout", "create", "pods")
+
+
+@pytest.mark.parametrize("error", [ConnectionFailed("timed out"), CREATION])
+def test_a_pod_that_appears_late_is_removed(error: Exception) -> None:
+    """The answer to its creation was not waited for; the request was still on its way."""
+    cluster = Cluster()
+    cluster.deletions = [False, False, True]
+    runner = stoppable(cluster)
+    with pytest.raises(type(error)), runner._allowed_to_create():
+        raise error
+    runner.stop()
+    assert len(cluster.deleted) == 3
+
+
+@pytest.mark.parametrize("error", [ApiError(403, "no", "create", "pods"), None])
+def test_a_pod_that_was_refused_or_is_gone_is_not_waited_for(error: Exception | None) -> None:
+    cluster = Cluster()
+    cluster.deletions = [False]
+    runner = stoppable(cluster)
+    with contextlib.suppress(ApiError), runner._allowed_to_create():
+        if error is not None:
+            raise error
+    runner.stop()
+    assert len(cluster.deleted) == 1
+
+
+def test_a_port_that_cannot_be_brought_here_fails_the_platform_not_the_model() -> None:
+    runner = make(Cluster())
+    runner._phase = Phase.LOAD
+    runner._not_forwarded(RuntimeError("a defect"))
+    found = runner.diagnose()
+    assert found is not None
+    assert (found.category, found.phase) == ("internal_error", Phase.LOAD)
+    assert "a defect" in found.summary
+
+
+def crashed(message: str) -> dict[str, Any]:
+    terminated = {"exitCode": 1, "reason": "Error", "message": message}
+    return {
+        "spec": {"containers": [{"name": "server"}]},
+        "status": {"containerStatuses": [{"name": "server", "state": {"terminated": terminated}}]},
+    }
+
+
+def test_where_no_log_could_be_had_its_end_is_what_the_kubelet_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner_module, "_LAST_WORDS_SECONDS", 0.1)
+    runner = make(Cluster(crashed("F the model is broken")))
+    runner._phase, runner._reading = Phase.LOAD, True
+    runner.identity()
+    assert runner.poll() == Exit(1, "exit code 1")
+    assert runner.logs() == "F the model is broken"
+    runner._keep(iter([b"E first\n", b"F the model is broken\n"]))
+    assert runner.logs() == "E first\nF the model is broken\n"
+
+
+def test_the_last_look_waits_for_the_logs_end() -> None:
+    runner = make(Cluster(crashed("F the model is broken")))
+    runner._phase, runner._reading = Phase.LOAD, True
+
+    def read() -> None:
+        runner._server_ended.wait(LIMIT_SECONDS)
+        assert runner.poll() is None
+        runner._keep(iter([b"all of it"]))
+        runner._log_ended.set()
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    runner.identity()
+    ended, log = runner.poll(), runner.logs()
+    reading.join(LIMIT_SECONDS)
+    assert ended is not None
+    assert log == "all of it"
+
+
+def test_what_is_sent_is_told() -> None:
+    runner = make(Cluster())
+    runner._phase, runner._waits = Phase.STAGE, "PodInitializing"
+    assert runner.progress() == "PodInitializing"
+    runner._to_send, runner._sent = 2300 << 20, 120 << 20
+    assert runner.progress() == "sent 120 of 2300 MiB"
+    runner._phase = Phase.LOAD
+    assert runner.progress() is None
+    for refusal, told in (("Connection refused", None), ("no socat\nhere", "no socat")):
+        runner._forwarder = SimpleNamespace(problem=None, refusal=refusal)  # type: ignore[assignment]
+        assert runner.progress() == told
 
 
 def test_other_faults_stand() -> None:

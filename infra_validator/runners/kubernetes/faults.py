@@ -182,6 +182,14 @@ def exit_of(pod: Object) -> Exit | None:
     return Exit(code, words if reason in {None, "", "Error", "Completed"} else f"{reason}, {words}")
 
 
+def last_words(pod: Object) -> str:
+    """The end of a failed server's log, as far as the kubelet keeps it with the Pod; mostly 2 KiB.
+
+    terminationMessagePolicy: FallbackToLogsOnError has it keep that.
+    """
+    return str((_state(pod, SERVER).get("terminated") or {}).get("message") or "")
+
+
 def waiting_reason(pod: Object, events: Sequence[Object] | None) -> str | None:
     """What the Pod waits for, in the cluster's words, for a line of the log."""
     return (

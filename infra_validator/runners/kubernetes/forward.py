@@ -43,7 +43,7 @@ class Forwarder:
         pod_path: str,
         port: int,
         ready: Callable[[str], None],
-        refused: Callable[[ApiError], None],
+        refused: Callable[[Exception], None],
     ) -> None:
         """Begins at once to look whether the server listens.
 
@@ -52,7 +52,8 @@ class Forwarder:
             pod_path: the Pod's path in the API.
             port: the Pod's port.
             ready: called with the address here, from another thread, once the server has answered.
-            refused: called, from another thread, if the API refuses to forward.
+            refused: called, from another thread, if the API refuses to forward, or it cannot be
+                gone on for another reason.
         """
         self._api = api
         self._path = f"{pod_path}/portforward"
@@ -94,7 +95,7 @@ class Forwarder:
                     self._ready(self.endpoint)
                 with self._changed:
                     self._changed.wait_for(lambda: self._at_hand is None or self._stopped.is_set())
-        except ApiError as error:
+        except Exception as error:  # else the thread would end, and the attempt wait for nothing
             if not self._stopped.is_set():
                 self._refused(error)
         finally:

@@ -29,7 +29,7 @@ from infra_validator.runners.kubernetes.places import StreamedModel
 from infra_validator.runners.kubernetes.stream import send
 from infra_validator.runners.tar_stream import Archive
 from infra_validator.text import first_line
-from infra_validator.waiting import Cancelled
+from infra_validator.waiting import Cancelled, Deadline
 
 if TYPE_CHECKING:
     from infra_validator.runners.kubernetes.delivery import Way
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_KEPT_OUTPUT_BYTES = 1024 * 1024
+_KEPT_OUTPUT_BYTES = 1 << 20
 _STOP_SECONDS = 10.0
 _KILLED_EXIT = 137
+_MIB = 1024 * 1024
 
 # Faults that blame the model because it took too long.
 _TIMEOUTS = frozenset({"load_timeout", "request_timeout"})
@@ -47,6 +48,10 @@ _TIMEOUTS = frozenset({"load_timeout", "request_timeout"})
 # The end of the log and the end of the container are told apart, the later one within this time.
 _LAST_WORDS_SECONDS = 5.0
 _LOG_AGAIN_SECONDS = 0.2
+
+# What was asked for may be stored a little later, though its answer never came.
+_IN_FLIGHT_SECONDS = 5.0
+_DELETE_AGAIN_SECONDS = 0.5
 
 # A phase that took too long is told a little before the engine's own limit for it.
 _SOONER_SECONDS = 0.5
@@ -92,8 +97,10 @@ class KubernetesRunner:
         self._creating = threading.Lock()
         self._stopped = threading.Event()
         self._asked_for = False
+        self._unheard_of = False  # whether a Pod may yet appear that was asked for in vain
         self._removed = False
         self._sending = False
+        self._to_send = self._sent = 0  # bytes
         self._receiving = False
         self._receiver_runs = threading.Event()
         self._reading = False
@@ -130,8 +137,12 @@ class KubernetesRunner:
             return self._fault
 
     def progress(self) -> str | None:
-        """What the Pod waits for, in the cluster's words."""
-        return self._waits if self._phase != Phase.LOAD else None
+        """What the Pod waits for, in the cluster's words; how much of the model is sent."""
+        if self._phase == Phase.LOAD:
+            return self._unreached() if self._endpoint is None else None
+        if self._phase == Phase.STAGE and self._to_send >= _MIB:
+            return f"sent {self._sent // _MIB} of {self._to_send // _MIB} MiB"
+        return self._waits
 
     def logs(self) -> str:
         """Standard output and error of the server's container; the last MiB of it."""
@@ -188,9 +199,11 @@ class KubernetesRunner:
         return found if cause is None else dataclasses.replace(cause, phase=found.phase)
 
     def _unreached(self) -> str | None:
-        """What was last said of the server's port instead of an answer of its own."""
-        forwarder = self._forwarder
-        return (forwarder.problem or forwarder.refusal) if forwarder is not None else None
+        """What was last said of the server's port, but that nobody listens there yet."""
+        if self._forwarder is None:
+            return None
+        said = self._forwarder.problem or self._forwarder.refusal
+        return None if said is None or "refused" in said else first_line(said)
 
     def _unheard(self) -> Fault | None:
         """The cluster's fault if the way to the server was cut, though its API answers."""
@@ -230,7 +243,9 @@ class KubernetesRunner:
     def _remove(self) -> None:
         place = self._platform.place()
         try:
-            place.api.delete(self._path(place))
+            limit = Deadline.after(_IN_FLIGHT_SECONDS if self._unheard_of else 0.0)
+            while not place.api.delete(self._path(place)) and not limit.expired():
+                time.sleep(_DELETE_AGAIN_SECONDS)
             self._removed = True
         except Exception as error:  # whatever it is, it is to be told that the Pod is left
             _logger.warning(
@@ -289,11 +304,21 @@ class KubernetesRunner:
 
     def _take_end(self, pod: Mapping[str, Any]) -> None:
         """The server's end, with the platform's reason for it if that is known."""
+        ended = faults.exit_of(pod)
+        if ended is None:
+            return
+        self._server_ended.set()
+        if self._reading:
+            self._log_ended.wait(_LAST_WORDS_SECONDS)
+        words = faults.last_words(pod)
+        with self._output_lock:
+            if words and not self._output:  # a log that comes yet takes its place
+                self._output.append(words.encode())
         with self._state:
-            ended = faults.exit_of(pod)
-            if ended is not None and self._exit is None:
+            if self._exit is None:
                 self._fault = self._fault or faults.diagnose_pod(pod, self._told())
                 self._exit = ended
+        self._task.wake()
 
     def _opened(self, connection: _Interruptible) -> None:
         self._open.add(connection)
@@ -310,7 +335,12 @@ class KubernetesRunner:
             if self._stopped.is_set():
                 raise Interrupted
             self._asked_for = True
-            yield
+            try:
+                yield
+            except (ApiError, ConnectionFailed) as error:
+                self._unheard_of |= not isinstance(error, ApiError) or error.passing
+                raise
+            self._unheard_of = False
 
     def _bring_up(self) -> None:
         place = self._platform.place()
@@ -417,11 +447,7 @@ class KubernetesRunner:
             self._spawn("log", self._follow_log)
         if self._endpoint is None and self._forwarder is None:
             self._reach(place, pod)
-        if faults.exit_of(pod) is not None:
-            self._server_ended.set()
-            self._log_ended.wait(_LAST_WORDS_SECONDS)
-            self._take_end(pod)
-            self._task.wake()
+        self._take_end(pod)
 
     def _judge(self) -> None:
         """Looks at all that is known; `_state` is held."""
@@ -461,7 +487,11 @@ class KubernetesRunner:
         except OSError as error:
             summary = f"The model cannot be read: {self._task.model.uri}"
             raise storage_fault(summary, Phase.STAGE, error) from error
-        self._identity["sent_bytes"] = archive.length
+        self._identity["sent_bytes"] = self._to_send = archive.length
+
+        def note(sent: int) -> None:
+            self._sent = sent
+
         send(
             place.api,
             self._path(place),
@@ -470,6 +500,7 @@ class KubernetesRunner:
             self._sends,
             self._receiver_runs,
             lambda: (faults.receiver_state(self._pod).get("terminated") or {}).get("exitCode") == 0,
+            note,
         )
 
     def _reach(self, place: Place, pod: Mapping[str, Any]) -> None:
@@ -491,10 +522,14 @@ class KubernetesRunner:
         self._endpoint = endpoint
         self._task.wake()
 
-    def _not_forwarded(self, error: ApiError) -> None:
-        if error.status == 404:
+    def _not_forwarded(self, error: Exception) -> None:
+        if isinstance(error, ApiError) and error.status == 404:
             return  # the Pod is gone, of which the watch tells
-        self._fail(diagnose(error, self._platform.place().namespace, self._phase))
+
+        def tell() -> None:
+            raise error
+
+        self._guarded(tell)
 
     def _follow_log(self) -> None:
         """Reads the log to its end; from its beginning again wherever it broke off."""
