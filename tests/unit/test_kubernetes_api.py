@@ -391,8 +391,10 @@ def test_a_token_that_has_expired_is_read_again(server: Server) -> None:
     assert len(server.requests) == 3
 
 
-def test_a_token_that_stays_the_same_is_not_tried_again(server: Server) -> None:
-    for again in (None, lambda: of_user("old", server)):
+def test_a_token_that_is_the_same_or_anothers_is_not_tried(server: Server) -> None:
+    elsewhere = of_user("new", server)
+    elsewhere.configuration.host = "http://127.0.0.1:9"
+    for again in (None, lambda: of_user("old", server), lambda: elsewhere):
         api = Api(of_user("old", server, again))
         server.answers = [only_for("new")]
         with pytest.raises(ApiError) as caught:

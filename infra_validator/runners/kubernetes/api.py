@@ -378,6 +378,7 @@ class Api:
                 if error.status != _GONE:
                     raise
                 version = None
+                stopped.wait(_REOPEN_SECONDS)
                 continue
             # Only a break of what was opened may be passed over: what cannot be opened has been
             # ridden out already, and else nobody would ever say that the API is gone.
@@ -479,7 +480,10 @@ class Api:
         with self._renewing:
             if self._headers() == used and self.cluster.again is not None:
                 with contextlib.suppress(ClusterConfigError):
-                    self._use(self.cluster.again())
+                    found = self.cluster.again()
+                    # A kubeconfig may lead elsewhere by now.
+                    if found.configuration.host == self.cluster.configuration.host:
+                        self._use(found)
             return self._headers() != used
 
     def _riding_out(self, call: Callable[[], Any], stopped: threading.Event) -> Any:

@@ -183,10 +183,9 @@ class KubernetesRunner:
             self._exit = Exit(_KILLED_EXIT, "removed")
 
     def find_cause(self, found: Fault, log: str = "") -> Fault:
-        """Before a time limit is held against the model: does the cluster still stand behind it?
+        """The cluster's own fault, where a time limit would be held against the model.
 
-        Asks it once, and has not let the limit pass unnoticed itself: a limit may be shorter than
-        what is ridden out.
+        It is asked once more, since the limit may be shorter than what is ridden out.
         """
         if found.category == "server_not_ready" and self._unreached():
             return dataclasses.replace(
