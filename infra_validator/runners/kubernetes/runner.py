@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from infra_validator.faults import Fault, FaultError, Phase, fault
+from infra_validator.faults import Blame, Fault, FaultError, Phase, fault
 from infra_validator.files import storage_fault
 from infra_validator.kubernetes_config import SERVER
 from infra_validator.runners.base import Exit, ServerTask
@@ -41,9 +41,6 @@ _KEPT_OUTPUT_BYTES = 1 << 20
 _STOP_SECONDS = 10.0
 _KILLED_EXIT = 137
 _MIB = 1024 * 1024
-
-# Faults that blame the model because it took too long.
-_TIMEOUTS = frozenset({"load_timeout", "request_timeout"})
 
 # The end of the log and the end of the container are told apart, the later one within this time.
 _LAST_WORDS_SECONDS = 5.0
@@ -191,7 +188,8 @@ class KubernetesRunner:
             return dataclasses.replace(
                 found, detail="\n".join(filter(None, [found.detail, self._unreached()]))
             )
-        if found.category not in _TIMEOUTS or self._stopped.is_set():
+        blamed_for_time = found.blame == Blame.MODEL and found.category.endswith("_timeout")
+        if not blamed_for_time or self._stopped.is_set():
             return found
         self._look_again(self._platform.place().api.look)
         cause = self._fault or self._unheard()
