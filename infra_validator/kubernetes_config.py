@@ -607,6 +607,13 @@ _OWN_SPEC: Mapping[str, str] = {
 }
 
 
+_KEPT_SPEC = ("restartPolicy", "activeDeadlineSeconds")
+_OWN_CONTAINER: Mapping[str, tuple[str, ...]] = {
+    SERVER: ("restartPolicy", "restartPolicyRules"),
+    RECEIVER: ("command", "args", "restartPolicy", "restartPolicyRules"),
+}
+
+
 def _pod_patch(patch: Mapping[str, Any]) -> Mapping[str, Any]:
     for key in patch:
         if key not in {"metadata", "spec"}:
@@ -644,6 +651,7 @@ def _check_patched(patch: Mapping[str, Any]) -> None:
             "containers": [{"name": SERVER, "image": "image"}],
             "initContainers": [{"name": RECEIVER, "image": "image"}],
             "volumes": [{"name": name} for name in sorted(_TAKEN_VOLUMES)],
+            **dict.fromkeys(_KEPT_SPEC, "kept"),
         },
     }
     try:
@@ -662,9 +670,12 @@ def _check_patched(patch: Mapping[str, Any]) -> None:
                 f"pod_patch.spec.{kind}",
                 f"the image of {name!r} is ServingSpec.tensorflow_serving's.",
             )
-        for key in ("command", "args") if name == RECEIVER else ():
+        for key in _OWN_CONTAINER[name]:
             if key in container:
                 raise _refuse(f"pod_patch.spec.{kind}", f"{key} of {name!r} cannot be patched.")
+    for key in _KEPT_SPEC:
+        if spec.get(key) != "kept":
+            raise _refuse("pod_patch.spec", f"it removes {key}: {_OWN_SPEC[key]}.")
     _affinity("pod_patch.spec.affinity", spec.get("affinity", {}))
     server = _named(spec.get("containers"), SERVER) or {}
     for variable in server.get("env") or ():

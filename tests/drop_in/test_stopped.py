@@ -54,13 +54,16 @@ def test_sigterm_fails_the_execution_and_leaves_no_container(
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        deadline = time.monotonic() + _SECONDS
-        while not any(b"called" in container.logs() for container in containers()):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=_SECONDS)
+        try:
+            deadline = time.monotonic() + _SECONDS
+            while not any(b"called" in container.logs() for container in containers()):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            process.send_signal(signal.SIGTERM)
+            out, _ = process.communicate(timeout=_SECONDS)
+        finally:
+            process.kill()  # else leaving the block would wait for it
     told = json.loads(out.splitlines()[-1])
     assert (told["end"], told["files"]) == ("failed", []), told
     assert containers() == []

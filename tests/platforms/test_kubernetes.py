@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,9 +31,11 @@ from infra_validator.report import Report, Verdict
 from infra_validator.runners.base import Platform
 from infra_validator.runners.kubernetes import api as kubernetes_api
 from infra_validator.runners.kubernetes import owner
+from infra_validator.runners.kubernetes.api import ApiError
 from infra_validator.runners.kubernetes.platform import KubernetesPlatform
 from infra_validator.servers.base import ServingBinary
 from infra_validator.servers.tensorflow_serving import TensorFlowServing
+from infra_validator.validation.progress import Event, PhaseBegan
 from infra_validator.waiting import Cancellation, Cancelled
 from tests.engine.helpers import run
 from tests.platforms.conformance import PlatformConformance
@@ -397,6 +400,20 @@ def server_runs(namespace: TestNamespace) -> bool:
     return "running" in state_of(namespace, "containerStatuses", "server")
 
 
+def server_log(namespace: TestNamespace) -> str:
+    """What the server of the one Pod has written."""
+    try:
+        [name] = [pod["metadata"]["name"] for pod in namespace.pods()]
+        return namespace.text(f"pods/{name}/log", container="server")
+    except (ValueError, ApiError):  # there is no Pod yet, or no container
+        return ""
+
+
+def server_is_asked(namespace: TestNamespace) -> bool:
+    """Whether a request hangs in the stand-in."""
+    return "hanging" in server_log(namespace)
+
+
 def receiver_runs(namespace: TestNamespace) -> bool:
     return "running" in state_of(namespace, "initContainerStatuses", "receive-files")
 
@@ -412,9 +429,8 @@ def test_a_pod_deleted_under_us_is_noticed(
         kubernetes={"pod_patch": patch},
         limits=pb.ValidationSpec(num_tries=1, max_loading_time_seconds=50),
     )
-    wait_for(lambda: server_runs(kubernetes_namespace), "the server")
-    if fault == "hang_on_request":
-        time.sleep(2)
+    there = server_is_asked if fault == "hang_on_request" else server_runs
+    wait_for(lambda: there(kubernetes_namespace), "the server")
     began = time.monotonic()
     kubernetes_namespace.remove_pods()
     report = running.report()
@@ -502,7 +518,7 @@ PHASES: dict[str, tuple[dict[str, Any], Callable[[TestNamespace], Any]]] = {
         receiver_runs,
     ),
     "load": (stand_in_server(STAND_IN_FAULT="never_ready"), server_runs),
-    "query": (stand_in_server(STAND_IN_FAULT="hang_on_request"), server_runs),
+    "query": (stand_in_server(STAND_IN_FAULT="hang_on_request"), server_is_asked),
 }
 
 
@@ -542,8 +558,6 @@ def test_signals_in_every_phase(
         options = {"model": str(slow_model)}
     running = validator(**options)
     wait_for(lambda: there(kubernetes_namespace), f"the phase {phase}")
-    if phase == "query":
-        time.sleep(2)
     running.process.send_signal(number)
     code, _, err = running.wait()
     assert code != 0
@@ -800,14 +814,20 @@ def test_hiccups_of_the_api_are_ridden_out(
 
 
 def test_a_cluster_that_fails_to_tell_events_is_no_fault(
-    validate: Validate, proxy: Proxy, proxied: str, monkeypatch: pytest.MonkeyPatch
+    validate: Validate,
+    proxy: Proxy,
+    proxied: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Large clusters keep them in a store of their own, which fails by itself."""
+    caplog.set_level("INFO")
     monkeypatch.setattr(kubernetes_api, "_RIDE_OUT_SECONDS", 0.5)
     proxy.harm = lambda line: (503, {}, "no") if "/events" in line else None
     slow = shell_server('sleep 3; exec /usr/bin/tf_serving_entrypoint.sh "$@"')
     report = validate(kubernetes={"kubeconfig": proxied, "pod_patch": slow})
     assert report.verdict == Verdict.BLESSED, report.reason
+    assert "The Pod's events cannot be read: list events: 503" in caplog.text
 
 
 def test_what_cannot_be_swept_is_in_nobodys_way(
@@ -882,6 +902,27 @@ def test_a_stream_that_breaks_is_sent_again(
     assert report.verdict == Verdict.BLESSED, report.reason
 
 
+def test_how_much_of_a_model_has_been_sent_is_told(validate: Validate, slow_model: Path) -> None:
+    phases: list[PhaseBegan] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, PhaseBegan):
+            phases.append(event)
+
+    running = Background(validate, model=slow_model, observer=observe)
+    told = set()
+
+    def look() -> Any:
+        told.update(phase.detail() for phase in phases[-1:] if phase.phase == Phase.STAGE)
+        return running.outcome
+
+    wait_for(look, "the end", 3 * LIMIT_SECONDS)
+    report = running.report()
+    assert report.verdict == Verdict.BLESSED, report.reason
+    seen = [re.fullmatch(r"sent (\d+) of 40\d MiB", words or "") for words in told]
+    assert len({found[1] for found in seen if found}) > 3, told
+
+
 @pytest.mark.parametrize("phase", ["schedule", "load", "query"])
 def test_giving_up_does_not_wait_for_an_api_that_is_away(
     kubernetes_namespace: TestNamespace,
@@ -900,8 +941,6 @@ def test_giving_up_does_not_wait_for_an_api_that_is_away(
         limits=pb.ValidationSpec(num_tries=1, max_loading_time_seconds=50),
     )
     wait_for(lambda: there(kubernetes_namespace), f"the phase {phase}")
-    if phase == "query":
-        time.sleep(2)
     proxy.close()
     running.cancellation.cancel("asked by the test")
     wait_for(lambda: running.outcome, "the end", 30)
@@ -919,6 +958,44 @@ def test_giving_up_does_not_wait_for_an_api_that_never_was_there(
     running.cancellation.cancel("asked by the test")
     wait_for(lambda: running.outcome, "the end", 30)
     assert isinstance(running.outcome, Cancelled)
+
+
+@pytest.mark.parametrize(
+    ("ride_out", "limit"), [(2.0, 50), (15.0, 5)], ids=["before the limit", "at the limit"]
+)
+def test_an_api_that_goes_away_for_good_is_not_the_models_fault(
+    kubernetes_namespace: TestNamespace,
+    validate: Validate,
+    proxy: Proxy,
+    proxied: str,
+    monkeypatch: pytest.MonkeyPatch,
+    ride_out: float,
+    limit: int,
+) -> None:
+    monkeypatch.setattr(kubernetes_api, "_RIDE_OUT_SECONDS", ride_out)
+    running = Background(
+        validate,
+        kubernetes={
+            "kubeconfig": proxied,
+            "reach": "POD_IP",
+            "pod_patch": stand_in_server(STAND_IN_FAULT="never_ready_after_loading_began"),
+        },
+        limits=pb.ValidationSpec(num_tries=1, max_loading_time_seconds=limit),
+    )
+
+    def loads() -> bool:
+        return "Loading servable" in server_log(kubernetes_namespace) and any(
+            "/log?" in line and "follow" in line for line in proxy.requests
+        )
+
+    wait_for(loads, "loading")
+    proxy.close()
+    began = time.monotonic()
+    report = running.report()
+    assert time.monotonic() - began < 40
+    assert told(report) == ("cluster_lost", Blame.INFRASTRUCTURE, Phase.LOAD), report.reason
+    assert report.verdict == Verdict.UNDETERMINED
+    kubernetes_namespace.remove_pods()  # it could not be deleted
 
 
 def test_servers_side_by_side_have_a_pod_and_a_verdict_each(

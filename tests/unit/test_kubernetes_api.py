@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import socket
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -344,6 +346,78 @@ def test_a_name_that_somebody_else_took_is_refused(server: Server, api: Api) -> 
         api.create("/p", {"metadata": {"name": "p"}}, threading.Event(), contextlib.nullcontext)
 
 
+CONFLICT = {
+    "reason": "Conflict",
+    "message": 'Operation cannot be fulfilled on resourcequotas "q": the object has been modified',
+}
+
+
+def test_a_quota_that_was_counted_in_between_is_ridden_out(server: Server, api: Api) -> None:
+    """kubernetes, plugin/pkg/admission/resourcequota; also where an earlier try was not heard."""
+    for before in ([], [hang_up]):
+        server.answers = [*before, say(409, CONFLICT), say(201, {"kind": "Pod"})]
+        made = api.create(
+            "/p", {"metadata": {"name": "p"}}, threading.Event(), contextlib.nullcontext
+        )
+        assert made == {"kind": "Pod"}
+        assert server.requests[-1].startswith("POST")
+
+
+def of_user(token: str, server: Server, again: Callable[[], Cluster] | None = None) -> Cluster:
+    from kubernetes.client import Configuration
+
+    configuration = Configuration()
+    configuration.host = f"http://127.0.0.1:{server.server_port}"
+    configuration.api_key = {"authorization": f"Bearer {token}"}
+    if "BearerToken" not in configuration.auth_settings():  # the name is newer
+        configuration.api_key = {"BearerToken": f"Bearer {token}"}
+    return Cluster(configuration, "n", in_cluster=True, again=again)
+
+
+def only_for(token: str) -> Answer:
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        known = request.headers.get("Authorization") == f"Bearer {token}"
+        say(200 if known else 401, {"reason": "" if known else "Unauthorized"})(request)
+
+    return answer
+
+
+def test_a_token_that_has_expired_is_read_again(server: Server) -> None:
+    """Older clients keep the token that they read first."""
+    api = Api(of_user("old", server, lambda: of_user("new", server)))
+    server.answers = [only_for("new")] * 3
+    api.get("/version")
+    api.get("/version")
+    assert len(server.requests) == 3
+
+
+def test_a_token_that_is_the_same_or_anothers_is_not_tried(server: Server) -> None:
+    elsewhere = of_user("new", server)
+    elsewhere.configuration.host = "http://127.0.0.1:9"
+    for again in (None, lambda: of_user("old", server), lambda: elsewhere):
+        api = Api(of_user("old", server, again))
+        server.answers = [only_for("new")]
+        with pytest.raises(ApiError) as caught:
+            api.get("/version")
+        assert caught.value.status == 401
+
+
+def test_a_token_that_cannot_be_read_just_now_is_ridden_out(server: Server, api: Api) -> None:
+    from kubernetes.config import ConfigException
+
+    turns: list[Exception] = [ConfigException("token file is empty"), OSError("gone")]
+
+    def refresh(configuration: Any) -> None:
+        if turns:
+            raise turns.pop(0)
+
+    api.cluster.configuration.api_key = {"authorization": "Bearer x"}
+    api.cluster.configuration.refresh_api_key_hook = refresh
+    server.answers = [say(200, {"a": 1})]
+    assert api.get("/version") == {"a": 1}
+    assert turns == []
+
+
 def pod(version: int) -> dict[str, Any]:
     return {"metadata": {"name": "p", "resourceVersion": str(version)}}
 
@@ -390,6 +464,22 @@ def test_a_watch_goes_on_where_it_broke_off_and_lists_again_what_expired(
     assert versions == ["1", "2", "3", "5", "7", "7"]
 
 
+@pytest.mark.parametrize(
+    ("away", "expected"), [(hang_up, ConnectionFailed), (say(503, "no"), ApiError)]
+)
+def test_a_watch_tells_that_the_api_is_gone_for_good(
+    server: Server,
+    api: Api,
+    monkeypatch: pytest.MonkeyPatch,
+    away: Answer,
+    expected: type[Exception],
+) -> None:
+    monkeypatch.setattr(kubernetes_api, "_RIDE_OUT_SECONDS", 0.3)
+    server.answers = [listed(1), events({"type": "MODIFIED", "object": pod(2)}), *[away] * 50]
+    with pytest.raises(expected):
+        list(api.watch("/pods", "a=b", threading.Event(), lambda lines: None))
+
+
 def test_a_watch_that_is_refused_ends(server: Server, api: Api) -> None:
     server.answers = [listed(1), say(403, "no")]
     with pytest.raises(ApiError):
@@ -419,6 +509,24 @@ def test_a_watch_can_be_interrupted_by_another_thread(server: Server, api: Api) 
     assert [kind for kind, _ in api.watch("/pods", "a=b", stopped, opened)] == ["LISTED"]
     assert time.monotonic() - began < 10
     released.set()
+
+
+class Wrapped:
+    """As urllib3's SSLTransport, by which an HTTPS proxy is spoken through, and pyOpenSSL's."""
+
+    def __init__(self, inner: socket.socket) -> None:
+        self.socket = inner
+
+
+def test_any_kind_of_connection_can_be_interrupted() -> None:
+    for wrap in (lambda inner: inner, Wrapped):
+        here, there = socket.socketpair()
+        with here, there:
+            connection = SimpleNamespace(sock=wrap(here))
+            kubernetes_api.Lines(SimpleNamespace(connection=connection)).interrupt()
+            assert there.recv(1) == b""
+    strange = SimpleNamespace(sock=object())
+    kubernetes_api.Lines(SimpleNamespace(connection=strange)).interrupt()
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -471,6 +471,18 @@ def containers(*patches: dict[str, Any]) -> dict[str, Any]:
         ({"spec": {"containers": None}}, "spec.containers"),
         ({"spec": {"$patch": "replace"}}, "spec.containers"),
         ({"spec": {"$patch": "delete"}}, "spec.containers"),
+        ({"spec": {"$retainKeys": ["containers", "initContainers", "volumes"]}}, "spec: it"),
+        *(
+            (
+                {"spec": {"$retainKeys": ["containers", "initContainers", "volumes", kept]}},
+                f"spec: it removes {removed}",
+            )
+            for kept, removed in (
+                ("restartPolicy", "activeDeadlineSeconds"),
+                ("activeDeadlineSeconds", "restartPolicy"),
+            )
+        ),
+        (containers({"name": "server", "restartPolicy": "Always"}), "spec.containers"),
         (containers({"name": "server", "image": "mine:1"}), "spec.containers"),
         (
             containers({"name": "server", "env": [{"name": "MODEL_NAME", "value": "x"}]}),

@@ -316,17 +316,80 @@ def test_a_program_that_cannot_be_started_under_containerd() -> None:
     assert exit_of(failed) is None
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        # containerd, internal/cri/server/restart.go and helpers.go (older: pkg/cri/server):
+        # unknownExitCode = 255, unknownExitReason = "Unknown"
+        (255, "Unknown"),
+        # kubernetes, pkg/kubelet/kubelet_pods.go: convertToAPIContainerStatuses
+        (137, "ContainerStatusUnknown"),
+    ],
+)
+def test_a_container_that_nobody_saw_end_was_lost_with_its_node_or_runtime(
+    code: int, reason: str
+) -> None:
+    lost = server_state(terminated={"exitCode": code, "reason": reason})
+    lost["status"]["phase"] = "Failed"
+    found = diagnose_pod(lost, [])
+    assert found is not None
+    assert (found.category, found.phase, found.transient) == ("pod_lost", Phase.LOAD, True)
+    by_itself = server_state(terminated={"exitCode": code, "reason": "Error"})
+    assert diagnose_pod(by_itself, []) is None
+
+
+@pytest.mark.parametrize(
+    ("last", "ended", "category"),
+    [
+        ({"terminated": {"exitCode": 139, "reason": "Error"}}, 139, None),
+        ({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}, 137, "out_of_memory"),
+        ({}, 255, "pod_lost"),
+    ],
+)
+def test_a_server_that_was_started_again_has_ended(
+    last: dict[str, Any], ended: int, category: str | None
+) -> None:
+    again = pod(
+        phase="Running",
+        containerStatuses=[
+            {"name": "server", "restartCount": 1, "state": {"running": {}}, "lastState": last}
+        ],
+    )
+    found = exit_of(again)
+    assert found is not None
+    assert found.code == ended
+    fault = diagnose_pod(again, [])
+    assert (fault and fault.category) == category
+
+
+@pytest.mark.parametrize("state", [{"running": {}}, {"terminated": {"exitCode": 0}}])
+def test_a_mount_that_once_failed_says_nothing_of_a_server_that_runs(
+    state: dict[str, Any],
+) -> None:
+    late = event("FailedMount", 'MountVolume.SetUp failed: configmap "x" not found')
+    assert diagnose_pod(server_state(**state), [late]) is None
+    found = diagnose_pod(waiting("ContainerCreating", ""), [late])
+    assert found is not None
+    assert found.category == "container_config_invalid"
+
+
 def event(reason: str, message: str, at: str = "2026-11-22T22:00:00Z") -> dict[str, Any]:
     return {"type": "Warning", "reason": reason, "message": message, "lastTimestamp": at}
 
 
-def test_the_root_certificates_of_a_new_namespace_come_a_moment_later() -> None:
-    """kubernetes issue 105204."""
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kube-root-ca.crt",  # kubernetes issue 105204
+        "istio-ca-root-cert",  # istio, pilot's namespace controller
+        "openshift-service-ca.crt",  # OpenShift's service CA operator
+    ],
+)
+def test_the_root_certificates_of_a_new_namespace_come_a_moment_later(name: str) -> None:
     creating = waiting("ContainerCreating", "")
     mount = event(
         "FailedMount",
-        'MountVolume.SetUp failed for volume "kube-api-access-x" : configmap "kube-root-ca.crt" '
-        "not found",
+        f'MountVolume.SetUp failed for volume "kube-api-access-x" : configmap "{name}" not found',
     )
     assert diagnose_pod(creating, [mount]) is None
     assert diagnose_waiting(creating, [mount], Phase.START, 5).category == "volume_unavailable"

@@ -30,10 +30,10 @@ class Frame:
 class Connection:
     """A WebSocket to a server that speaks first, as HTTP/2's do, then gives back what it gets."""
 
-    def __init__(self, when_answered: Callable[[], None]) -> None:
+    def __init__(self, when_answered: Callable[[], None], first: bytes) -> None:
         self.sock, self._far = socket.socketpair()
         self._when_answered = when_answered
-        self._frames = [b"\0\0\0", b"\1\0\0", b"", b"\0hello"]
+        self._frames = [b"\0\0\0", b"\1\0\0", b"", first]
         self._far.send(b"x" * len(self._frames))
 
     def recv_data_frame(self, control_frame: bool) -> tuple[int, Frame]:
@@ -58,20 +58,21 @@ class StandIn:
 
     def __init__(self) -> None:
         self.opened: list[Connection] = []
+        self.first = b"\0hello"
         self.when_opened: Callable[[], None] = lambda: None
         self.when_answered: Callable[[], None] = lambda: None
 
     def websocket(self, path: str, query: Any, timeout: float) -> Connection:
         assert (path, query) == ("/pod/portforward", [("ports", "8500")])
         self.when_opened()
-        self.opened.append(Connection(self.when_answered))
+        self.opened.append(Connection(self.when_answered, self.first))
         return self.opened[-1]
 
 
 class Told:
     def __init__(self, api: StandIn) -> None:
         self.ready, self.refused = threading.Event(), threading.Event()
-        self.error: ApiError | None = None
+        self.error: Exception | None = None
         self.endpoint: str | None = None
         self.forwarder = Forwarder(api, "/pod", 8500, self._lead, self._refuse)  # type: ignore[arg-type]
 
@@ -79,7 +80,7 @@ class Told:
         self.endpoint = endpoint
         self.ready.set()
 
-    def _refuse(self, error: ApiError) -> None:
+    def _refuse(self, error: Exception) -> None:
         self.error = error
         self.refused.set()
 
@@ -182,7 +183,49 @@ def test_what_the_api_refuses_is_told_and_what_may_pass_is_tried_again(api: Stan
     api.when_opened = refuse
     told = Told(api)
     assert told.refused.wait(LIMIT_SECONDS)
-    assert told.error is not None
+    assert isinstance(told.error, ApiError)
     assert told.error.status == 403
     assert errors == []
     told.forwarder.close()
+
+
+def test_what_nobody_foresaw_is_told_too(api: StandIn) -> None:
+    def fail() -> None:
+        raise RuntimeError("a defect")
+
+    api.when_opened = fail
+    told = Told(api)
+    assert told.refused.wait(LIMIT_SECONDS)
+    assert str(told.error) == "a defect"
+    told.forwarder.close()
+
+
+def test_why_the_port_is_not_reached_is_kept_until_it_is(api: StandIn) -> None:
+    seen: list[tuple[str | None, str | None]] = []
+    turns: list[Exception | bytes] = [
+        ApiError(500, "error dialing backend", "get", "pods/portforward"),
+        b"\1unable to do port forwarding: socat not found",
+        b"\0hello",
+    ]
+
+    def turn() -> None:
+        forwarder = told.forwarder
+        seen.append((forwarder.problem, forwarder.refusal))
+        now = turns.pop(0)
+        if isinstance(now, Exception):
+            raise now
+        api.first = now
+
+    begun = threading.Event()
+    api.when_opened = lambda: begun.wait(LIMIT_SECONDS) and turn()  # type: ignore[func-returns-value]
+    told = Told(api)
+    begun.set()
+    assert told.ready.wait(LIMIT_SECONDS)
+    seen.append((told.forwarder.problem, told.forwarder.refusal))
+    told.forwarder.close()
+    assert seen == [
+        (None, None),
+        ("get pods/portforward: 500 error dialing backend", None),
+        (None, "unable to do port forwarding: socat not found"),
+        (None, None),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -370,6 +371,30 @@ def test_what_the_validator_finds_its_pods_by_stands_whatever_is_patched(
     assert metadata["ownerReferences"] == [
         {"apiVersion": "v1", "kind": "Pod", "name": "step", "uid": "uid-1"}
     ]
+
+
+def test_a_pod_is_not_restarted_and_ends_whatever_is_patched() -> None:
+    """Also by a patch that was never checked."""
+    kept = ["containers", "initContainers", "volumes"]
+    settings = dataclasses.replace(
+        kubernetes_config.parse(pb.KubernetesConfig(active_deadline_seconds=99), 30),
+        pod_patch={"spec": {"$retainKeys": kept, "restartPolicy": "Always"}},
+    )
+    pod = pod_manifest(
+        settings,
+        binary(),
+        name="p",
+        namespace="ns",
+        model=STREAMED,
+        labels={},
+        annotations={},
+        owner=None,
+        service_account=None,
+        node=None,
+    )
+    spec = pod["spec"]
+    assert (spec["restartPolicy"], spec["activeDeadlineSeconds"]) == ("Never", 99)
+    assert "enableServiceLinks" not in spec
 
 
 def test_a_patch_of_the_receiver_adds_none_where_there_is_none() -> None:

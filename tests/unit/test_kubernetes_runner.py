@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from infra_validator.faults import Fault, Phase
+from infra_validator.faults import Blame, Fault, Phase, fault
 from infra_validator.runners.base import Exit
 from infra_validator.runners.kubernetes import runner as runner_module
+from infra_validator.runners.kubernetes.api import ApiError, ConnectionFailed
 from infra_validator.runners.kubernetes.runner import KubernetesRunner
 
 LIMIT_SECONDS = 20
@@ -24,12 +26,31 @@ class Cluster:
     settings = None
     phase_limits: Mapping[Phase, float] = {Phase.SCHEDULE: 600, Phase.START: 300}
 
-    def __init__(self, pod: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, pod: Mapping[str, Any] | Exception | None = None) -> None:
         self.pod = pod
+        self.deleted: list[str] = []
+        self.deletions: list[bool | Exception] = []
+
+    def delete(self, path: str) -> bool:
+        self.deleted.append(path)
+        answer = self.deletions.pop(0) if self.deletions else True
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def place(self) -> Any:
-        api = SimpleNamespace(get=lambda path, stopped: self.pod, address="")
+        api = SimpleNamespace(
+            get=lambda path, stopped: self.look(path),
+            look=self.look,
+            delete=self.delete,
+            address="",
+        )
         return SimpleNamespace(api=api, namespace="n")
+
+    def look(self, path: str) -> Any:
+        if isinstance(self.pod, Exception):
+            raise self.pod
+        return self.pod
 
 
 def make(cluster: Cluster) -> KubernetesRunner:
@@ -68,6 +89,194 @@ def test_an_end_that_only_the_last_look_shows_has_its_reason(
     assert ended.code == 137
     assert found is not None
     assert found.category == category
+
+
+RUNNING = {
+    "spec": {"containers": [{"name": "server"}]},
+    "status": {"containerStatuses": [{"name": "server", "state": {"running": {}}}]},
+}
+OUT_OF_MEMORY = {
+    "spec": {"containers": [{"name": "server"}]},
+    "status": {
+        "containerStatuses": [
+            {
+                "name": "server",
+                "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
+            }
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("category", "phase"), [("load_timeout", Phase.LOAD), ("request_timeout", Phase.QUERY)]
+)
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (ConnectionFailed("no route"), "cluster_lost"),
+        (ApiError(503, "no", "get", "pods"), "cluster_lost"),
+        (ApiError(404, "no", "get", "pods"), "pod_lost"),
+        (OUT_OF_MEMORY, "out_of_memory"),
+        (RUNNING, None),
+    ],
+)
+def test_a_time_limit_is_held_against_the_model_only_if_the_cluster_stands_behind_it(
+    category: str, phase: Phase, answer: Any, cause: str | None
+) -> None:
+    runner = make(Cluster(answer))
+    runner._phase = Phase.LOAD
+    found = fault(category, phase, "too slow")
+    better = runner.find_cause(found, "")
+    assert (better.category, better.phase) == (cause or category, phase)
+    assert cause is None or better.blame != Blame.MODEL
+
+
+def test_a_time_limit_is_not_held_against_the_model_where_the_way_to_it_is_cut() -> None:
+    found = fault("load_timeout", Phase.LOAD, "too slow")
+    runner = make(Cluster(RUNNING))
+    runner._phase = Phase.LOAD
+    runner._log_problem = "get pods/log: 502 error dialing backend"
+    assert runner.find_cause(found).category == "cluster_lost"
+    assert "error dialing backend" in runner.find_cause(found).summary
+    runner._log_problem = None
+    runner._forwarder = SimpleNamespace(problem="500 error dialing backend", refusal=None)  # type: ignore[assignment]
+    assert runner.find_cause(found).category == "cluster_lost"
+    runner._forwarder = SimpleNamespace(problem=None, refusal="connection refused")  # type: ignore[assignment]
+    assert runner.find_cause(found) is found
+
+
+def test_what_the_node_says_of_the_port_is_told() -> None:
+    runner = make(Cluster(RUNNING))
+    runner._phase = Phase.LOAD
+    runner._forwarder = SimpleNamespace(problem=None, refusal="socat not found")  # type: ignore[assignment]
+    found = runner.find_cause(fault("server_not_ready", Phase.LOAD, "x", detail="the last line"))
+    assert found.detail == "the last line\nsocat not found"
+
+
+class Broken:
+    def interrupt(self) -> None:
+        raise RuntimeError("cannot be interrupted")
+
+
+def stoppable(cluster: Cluster) -> KubernetesRunner:
+    runner = make(cluster)
+    runner._spawn("pod", lambda: None)
+    runner._asked_for = True
+    return runner
+
+
+def test_the_pod_is_removed_even_if_something_cannot_be_interrupted() -> None:
+    cluster = Cluster()
+    runner = stoppable(cluster)
+    runner._open.add(Broken())
+    with pytest.raises(RuntimeError):
+        runner.stop()
+    assert len(cluster.deleted) == 1
+
+
+def test_that_a_pod_is_left_is_told_whatever_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Cluster()
+    cluster.deletions = [RuntimeError("the token's file is gone")]
+    runner = stoppable(cluster)
+    runner.stop()
+    [told] = caplog.messages
+    assert "cannot be deleted: the token's file is gone" in told
+
+
+CREATION = ApiError(504, "timeout", "create", "pods")
+
+
+@pytest.mark.parametrize("error", [ConnectionFailed("timed out"), CREATION])
+def test_a_pod_that_appears_late_is_removed(error: Exception) -> None:
+    """The answer to its creation was not waited for; the request was still on its way."""
+    cluster = Cluster()
+    cluster.deletions = [False, False, True]
+    runner = stoppable(cluster)
+    with pytest.raises(type(error)), runner._allowed_to_create():
+        raise error
+    runner.stop()
+    assert len(cluster.deleted) == 3
+
+
+@pytest.mark.parametrize("error", [ApiError(403, "no", "create", "pods"), None])
+def test_a_pod_that_was_refused_or_is_gone_is_not_waited_for(error: Exception | None) -> None:
+    cluster = Cluster()
+    cluster.deletions = [False]
+    runner = stoppable(cluster)
+    with contextlib.suppress(ApiError), runner._allowed_to_create():
+        if error is not None:
+            raise error
+    runner.stop()
+    assert len(cluster.deleted) == 1
+
+
+def test_a_port_that_cannot_be_brought_here_fails_the_platform_not_the_model() -> None:
+    runner = make(Cluster())
+    runner._phase = Phase.LOAD
+    runner._not_forwarded(RuntimeError("a defect"))
+    found = runner.diagnose()
+    assert found is not None
+    assert (found.category, found.phase) == ("internal_error", Phase.LOAD)
+    assert "a defect" in found.summary
+
+
+def crashed(message: str) -> dict[str, Any]:
+    terminated = {"exitCode": 1, "reason": "Error", "message": message}
+    return {
+        "spec": {"containers": [{"name": "server"}]},
+        "status": {"containerStatuses": [{"name": "server", "state": {"terminated": terminated}}]},
+    }
+
+
+def test_where_no_log_could_be_had_its_end_is_what_the_kubelet_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner_module, "_LAST_WORDS_SECONDS", 0.1)
+    runner = make(Cluster(crashed("F the model is broken")))
+    runner._phase, runner._reading = Phase.LOAD, True
+    runner.identity()
+    assert runner.poll() == Exit(1, "exit code 1")
+    assert runner.logs() == "F the model is broken"
+    runner._keep(iter([b"E first\n", b"F the model is broken\n"]))
+    assert runner.logs() == "E first\nF the model is broken\n"
+
+
+def test_the_last_look_waits_for_the_logs_end() -> None:
+    runner = make(Cluster(crashed("F the model is broken")))
+    runner._phase, runner._reading = Phase.LOAD, True
+
+    def read() -> None:
+        runner._server_ended.wait(LIMIT_SECONDS)
+        assert runner.poll() is None
+        runner._keep(iter([b"all of it"]))
+        runner._log_ended.set()
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    runner.identity()
+    ended, log = runner.poll(), runner.logs()
+    reading.join(LIMIT_SECONDS)
+    assert ended is not None
+    assert log == "all of it"
+
+
+def test_what_is_sent_is_told() -> None:
+    runner = make(Cluster())
+    runner._phase, runner._waits = Phase.STAGE, "PodInitializing"
+    assert runner.progress() == "PodInitializing"
+    runner._to_send, runner._sent = 2300 << 20, 120 << 20
+    assert runner.progress() == "sent 120 of 2300 MiB"
+    runner._phase = Phase.LOAD
+    assert runner.progress() is None
+    for refusal, told in (("Connection refused", None), ("no socat\nhere", "no socat")):
+        runner._forwarder = SimpleNamespace(problem=None, refusal=refusal)  # type: ignore[assignment]
+        assert runner.progress() == told
+
+
+def test_other_faults_stand() -> None:
+    found = fault("server_exited", Phase.LOAD, "ended")
+    assert make(Cluster(ConnectionFailed("no route"))).find_cause(found) is found
 
 
 def test_a_new_phase_is_not_judged_by_the_time_of_the_one_before(

@@ -244,6 +244,27 @@ def send(api: StandIn, *, running: bool, arrived: bool = False, stopped: bool = 
     return archive
 
 
+def test_how_much_has_been_sent_is_told_as_it_goes(tmp_path: Path) -> None:
+    (tmp_path / "variables").write_bytes(bytes(3 << 20))
+    archive = Archive({"model": tmp_path}, {})
+    running = threading.Event()
+    told: list[int] = []
+    running.set()
+    stream.send(
+        StandIn(WHOLE),  # type: ignore[arg-type]
+        "/pod",
+        archive,
+        threading.Event(),
+        lambda channels: None,
+        running,
+        lambda: False,
+        told.append,
+    )
+    assert told == sorted(told)
+    assert len(told) > 5
+    assert 3 << 20 <= told[-1] <= archive.length
+
+
 def test_what_is_refused_early_is_sent_again() -> None:
     api = StandIn(NOT_YET, NOT_YET, WHOLE)
     archive = send(api, running=False)

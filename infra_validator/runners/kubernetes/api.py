@@ -33,6 +33,7 @@ _DEFAULT_KUBECONFIG = "~/.kube/config"
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
 _DELETE_READ_SECONDS = 5.0
+_LOOK_READ_SECONDS = 10.0
 _RIDE_OUT_SECONDS = 60.0
 # Who gives up a validation may not wait for long, and yet nothing should be left.
 _LAST_RIDE_OUT_SECONDS = 10.0
@@ -46,6 +47,8 @@ _WATCH_SECONDS = 120
 PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
 """HTTP statuses that may pass by themselves."""
 
+_UNAUTHORIZED = 401
+_CONFLICT = 409
 _GONE = 410
 _PROTOCOL = "v4.channel.k8s.io"
 
@@ -78,7 +81,18 @@ class ApiError(Exception):
     @property
     def passing(self) -> bool:
         """Whether it may pass by itself."""
+        if self.status == _CONFLICT:  # such as a quota that was counted in between
+            return self.reason == "Conflict"
         return self.status in PASSING_STATUSES and not is_too_large(self.body)
+
+    @property
+    def reason(self) -> str | None:
+        """The API's own word for it, such as "AlreadyExists"."""
+        try:
+            said = json.loads(self.body)
+        except ValueError:
+            return None
+        return said.get("reason") if isinstance(said, dict) else None
 
 
 class ConnectionFailed(Exception):  # noqa: N818 - named after what happened
@@ -97,11 +111,13 @@ class Cluster:
         configuration: the Kubernetes client's Configuration.
         namespace: the one that the kubeconfig's context or the service account names.
         in_cluster: whether it was found as Pods find theirs.
+        again: finds it anew, with credentials of now.
     """
 
     configuration: Any
     namespace: str | None
     in_cluster: bool
+    again: Callable[[], Cluster] | None = None
 
 
 def find_cluster(kubeconfig: str | None, context: str | None) -> Cluster:
@@ -113,6 +129,9 @@ def find_cluster(kubeconfig: str | None, context: str | None) -> Cluster:
     import yaml
     from kubernetes import config
     from kubernetes.client import Configuration
+
+    def again() -> Cluster:
+        return find_cluster(kubeconfig, context)
 
     configuration = Configuration()
     named = kubeconfig is not None or context is not None
@@ -126,7 +145,7 @@ def find_cluster(kubeconfig: str | None, context: str | None) -> Cluster:
                 token_filename=str(_SERVICE_ACCOUNT / "token"),
                 cert_filename=str(_SERVICE_ACCOUNT / "ca.crt"),
             ).load_and_set(configuration)
-            return Cluster(configuration, service_account_namespace(), in_cluster=True)
+            return Cluster(configuration, service_account_namespace(), True, again)
         files = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT_KUBECONFIG
         contexts, active = config.list_kube_config_contexts(files)
         chosen = next((one for one in contexts if one["name"] == context), None)
@@ -150,7 +169,7 @@ def find_cluster(kubeconfig: str | None, context: str | None) -> Cluster:
     ) as error:
         raise ClusterConfigError(" ".join(str(error).split()) or type(error).__name__) from error
     namespace = ((chosen or {}).get("context") or {}).get("namespace")
-    return Cluster(configuration, namespace, in_cluster=False)
+    return Cluster(configuration, namespace, False, again)
 
 
 def service_account_namespace() -> str | None:
@@ -179,13 +198,17 @@ class Api:
                 any more then, except that what is to be deleted is tried for a
                 little while.
         """
+        self._use(cluster)
+        self._renewing = threading.Lock()
+        self._read_seconds = read_seconds
+        self._check = check
+
+    def _use(self, cluster: Cluster) -> None:
         from kubernetes.client import ApiClient
 
         self.cluster = cluster
         self._client = ApiClient(cluster.configuration)
         self._pool = self._client.rest_client.pool_manager
-        self._read_seconds = read_seconds
-        self._check = check
 
     @property
     def address(self) -> str:
@@ -285,7 +308,7 @@ class Api:
                     return self.call("POST", path, body, fieldValidation="Strict")
                 except ApiError as error:
                     # An earlier try may have been heard, though its answer was not.
-                    if error.status == 409 and tries > 1:
+                    if error.status == _CONFLICT and not error.passing and tries > 1:
                         return self.call("GET", f"{path}/{body['metadata']['name']}")
                     raise
 
@@ -294,6 +317,10 @@ class Api:
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """One call, without any riding out."""
         return self._call(method, path, body, self._read_seconds, **query)
+
+    def look(self, path: str) -> Any:
+        """Reads an object now or never: one call, which is not waited for long."""
+        return self._call("GET", path, None, min(self._read_seconds, _LOOK_READ_SECONDS))
 
     def _call(self, method: str, path: str, body: Any, seconds: float, **query: Any) -> Any:
         response = self._open(method, path, body, query, seconds)
@@ -346,7 +373,17 @@ class Api:
                 yield "LISTED", listed.get("items") or []
             query = {"watch": "true", "resourceVersion": version, "fieldSelector": selector}
             try:
-                with self.lines(path, stopped, timeoutSeconds=_WATCH_SECONDS, **query) as lines:
+                opening = self.lines(path, stopped, timeoutSeconds=_WATCH_SECONDS, **query)
+            except ApiError as error:
+                if error.status != _GONE:
+                    raise
+                version = None
+                stopped.wait(_REOPEN_SECONDS)
+                continue
+            # Only a break of what was opened may be passed over: what cannot be opened has been
+            # ridden out already, and else nobody would ever say that the API is gone.
+            try:
+                with opening as lines:
                     opened(lines)
                     for line in lines:
                         event = json.loads(line)
@@ -370,6 +407,11 @@ class Api:
             ApiError: if the API refuses it.
             ConnectionFailed: if it cannot be reached.
         """
+        return self._authorized(lambda headers: self._websocket_with(headers, path, query, timeout))
+
+    def _websocket_with(
+        self, headers: dict[str, str], path: str, query: list[tuple[str, str]], timeout: float
+    ) -> Any:
         import ssl
 
         import websocket
@@ -399,7 +441,7 @@ class Api:
                 timeout=timeout,
                 sslopt=options,
                 subprotocols=[_PROTOCOL],
-                header=[f"{name}: {value}" for name, value in self._headers().items()],
+                header=[f"{name}: {value}" for name, value in headers.items()],
                 **proxy,
             )
         except websocket.WebSocketBadStatusException as error:
@@ -411,10 +453,38 @@ class Api:
             raise ConnectionFailed(f"{type(error).__name__}: {error}") from error
 
     def _headers(self) -> dict[str, str]:
+        from kubernetes.config import ConfigException
+
         headers = dict(self._client.default_headers)
-        self._client.update_params_for_auth(headers, [], ["BearerToken"])
+        try:
+            self._client.update_params_for_auth(headers, [], ["BearerToken"])
+        except (ConfigException, OSError) as error:  # a token that cannot be read again just now
+            raise ConnectionFailed(_words(error)) from error
         headers.pop("Content-Type", None)
         return headers
+
+    def _authorized(self, call: Callable[[dict[str, str]], Any]) -> Any:
+        """Calls with the headers, and once more if the token is another by now.
+
+        Newer clients read a token again before it expires; older ones keep the first.
+        """
+        headers = self._headers()
+        try:
+            return call(headers)
+        except ApiError as error:
+            if error.status != _UNAUTHORIZED or not self._renewed(headers):
+                raise
+        return call(self._headers())
+
+    def _renewed(self, used: Mapping[str, str]) -> bool:
+        with self._renewing:
+            if self._headers() == used and self.cluster.again is not None:
+                with contextlib.suppress(ClusterConfigError):
+                    found = self.cluster.again()
+                    # A kubeconfig may lead elsewhere by now.
+                    if found.configuration.host == self.cluster.configuration.host:
+                        self._use(found)
+            return self._headers() != used
 
     def _riding_out(self, call: Callable[[], Any], stopped: threading.Event) -> Any:
         def pause(seconds: float) -> None:
@@ -461,10 +531,23 @@ class Api:
     def _open(
         self, method: str, path: str, body: Any, query: Mapping[str, Any], seconds: float
     ) -> Any:
+        return self._authorized(
+            lambda headers: self._open_with(headers, method, path, body, query, seconds)
+        )
+
+    def _open_with(
+        self,
+        headers: dict[str, str],
+        method: str,
+        path: str,
+        body: Any,
+        query: Mapping[str, Any],
+        seconds: float,
+    ) -> Any:
         import urllib3
 
         url = self.address + path + ("?" + urlencode(query) if query else "")
-        headers = {**self._headers(), "Accept": "application/json"}
+        headers = {**headers, "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
@@ -545,13 +628,21 @@ class Lines:
         connection = getattr(self._response, "connection", None)
         sock = getattr(connection, "sock", None)
         if sock is not None:
-            with contextlib.suppress(OSError):
-                # Not the TLS layer's own: that would take away what the other thread reads from.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            break_off(sock)
 
     def close(self) -> None:
         """Gives the connection up; what has not been read of it is in nobody's way."""
         self._response.close()
+
+
+def break_off(sock: Any) -> None:
+    """Ends a connection, from any thread: whoever reads from it notices.
+
+    Not by the TLS layer's own shutdown, which would take away what the other thread reads
+    from. TLS within TLS, as through an HTTPS proxy, and pyOpenSSL's hold the socket inside.
+    """
+    with contextlib.suppress(OSError, TypeError):
+        socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
 
 
 def _watch_error(status: Mapping[str, Any], path: str) -> ApiError:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import select
-import socket
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from infra_validator.runners.kubernetes.api import ConnectionFailed
+from infra_validator.runners.kubernetes.api import ConnectionFailed, break_off
 
 NO_CHANNEL, STDIN, STDOUT, STDERR, ERROR = range(-1, 4)
 
@@ -96,8 +94,7 @@ class Channels:
         """Breaks the connection, from any thread."""
         sock = self.socket
         if sock is not None:
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            break_off(sock)
 
     def close(self) -> None:
         """Gives the connection up without a farewell that nobody would answer."""

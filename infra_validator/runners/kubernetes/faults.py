@@ -37,6 +37,12 @@ _IMAGE_REASONS = frozenset(
     }
 )
 
+# Nobody saw such a container end, so its exit code (255, 137) is made up: containerd's
+# unknownExitReason, and the kubelet's for one that it finds no more.
+_LOST_REASONS = frozenset({"Unknown", "ContainerStatusUnknown"})
+
+_LOST_STATE: Mapping[str, Any] = {"terminated": {"exitCode": 255, "reason": "Unknown"}}
+
 _Table = tuple[tuple[re.Pattern[str], str, str], ...]
 
 
@@ -111,8 +117,10 @@ _STARTING: _Table = _table(
 )
 _MOUNTING: _Table = _table(
     (
-        # A new namespace is given this one a moment later.
-        r"(?:secret|configmap) (?!\"kube-root-ca\.crt\").*not found|references non-existent",
+        # A new namespace is given these a moment later.
+        r"(?:secret|configmap) "
+        r"(?!\"(?:kube-root-ca\.crt|istio-ca-root-cert|openshift-service-ca\.crt)\")"
+        r".*not found|references non-existent",
         "container_config_invalid",
         "A volume names something that the Pod's namespace does not have",
     ),
@@ -174,6 +182,14 @@ def exit_of(pod: Object) -> Exit | None:
     return Exit(code, words if reason in {None, "", "Error", "Completed"} else f"{reason}, {words}")
 
 
+def last_words(pod: Object) -> str:
+    """The end of a failed server's log, as far as the kubelet keeps it with the Pod; mostly 2 KiB.
+
+    terminationMessagePolicy: FallbackToLogsOnError has it keep that.
+    """
+    return str((_state(pod, SERVER).get("terminated") or {}).get("message") or "")
+
+
 def waiting_reason(pod: Object, events: Sequence[Object] | None) -> str | None:
     """What the Pod waits for, in the cluster's words, for a line of the log."""
     return (
@@ -211,7 +227,7 @@ def diagnose_pod(pod: Object, events: Sequence[Object] | None) -> Fault | None:
         or _diagnose_server(pod, phase)
         or _diagnose_waiting_containers(pod, events)
         or _diagnose_claims(pod)
-        or _diagnose_mounts(events)
+        or (_diagnose_mounts(events) if phase != Phase.LOAD else None)
         or _diagnose_other_end(pod, phase)
     )
 
@@ -398,6 +414,14 @@ def _diagnose_server(pod: Object, phase: Phase) -> Fault | None:
             Phase.START,
             ("image_unusable", "The image cannot be run"),
             Evidence(exit_code=code, events=(str(ended.get("reason")),)),
+        )
+    if ended.get("reason") in _LOST_REASONS:
+        return fault(
+            "pod_lost",
+            phase,
+            "The server's container was lost, as by a restart of its node or of the runtime there.",
+            detail=str(ended.get("message") or ""),
+            evidence=Evidence(exit_code=code, events=(str(ended["reason"]),)),
         )
     if ended.get("reason") != "OOMKilled":
         return None
@@ -806,6 +830,9 @@ def _state(pod: Object, name: str) -> Mapping[str, Any]:
     status = pod.get("status", {})
     for kind in ("initContainerStatuses", "containerStatuses"):
         for container in status.get(kind) or ():
+            if container.get("name") == name == SERVER and container.get("restartCount"):
+                # However it came to be started again: it has ended, and how is kept.
+                return dict(container.get("lastState") or _LOST_STATE)
             if container.get("name") == name:
                 return dict(container.get("state") or {})
     return {}

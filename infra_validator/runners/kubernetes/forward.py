@@ -43,7 +43,7 @@ class Forwarder:
         pod_path: str,
         port: int,
         ready: Callable[[str], None],
-        refused: Callable[[ApiError], None],
+        refused: Callable[[Exception], None],
     ) -> None:
         """Begins at once to look whether the server listens.
 
@@ -52,7 +52,8 @@ class Forwarder:
             pod_path: the Pod's path in the API.
             port: the Pod's port.
             ready: called with the address here, from another thread, once the server has answered.
-            refused: called, from another thread, if the API refuses to forward.
+            refused: called, from another thread, if the API refuses to forward, or it cannot be
+                gone on for another reason.
         """
         self._api = api
         self._path = f"{pod_path}/portforward"
@@ -63,6 +64,8 @@ class Forwarder:
         self._changed = threading.Condition()
         self._open: set[Channels] = set()
         self._at_hand: _Link | None = None
+        self.problem: str | None = None  # why the API server cannot be had for it just now
+        self.refusal: str | None = None  # what the node last said instead of the server
         self._listener = socket.create_server((_LOOPBACK, 0))
         self.endpoint = f"{_LOOPBACK}:{self._listener.getsockname()[1]}"
         for target in (self._keep_at_hand, self._accept):
@@ -92,7 +95,7 @@ class Forwarder:
                     self._ready(self.endpoint)
                 with self._changed:
                     self._changed.wait_for(lambda: self._at_hand is None or self._stopped.is_set())
-        except ApiError as error:
+        except Exception as error:  # else the thread would end, and the attempt wait for nothing
             if not self._stopped.is_set():
                 self._refused(error)
         finally:
@@ -131,18 +134,23 @@ class Forwarder:
                 )
             except ConnectionFailed as error:
                 _logger.debug("No connection to the API server: %s", error)
+                self.problem = str(error)
             except ApiError as error:
                 if not error.passing:
                     raise
+                self.problem = str(error)
             else:
                 if not self._remember(channels):
                     return None
+                self.problem = None
                 link = _Link(channels)
                 try:
                     if link.answered():
+                        self.refusal = None
                         return link
                 except ConnectionFailed as error:
                     _logger.debug("The forwarded connection broke: %s", error)
+                self.refusal = link.said
                 self._forget(channels)
             self._stopped.wait(pause)
             pause = min(2 * pause, _LAST_PAUSE_SECONDS)
@@ -177,6 +185,7 @@ class _Link:
 
     def __init__(self, channels: Channels) -> None:
         self.channels = channels
+        self.said: str | None = None
         self._received: collections.deque[bytes] = collections.deque()
         # Each channel begins with the port's number in two bytes.
         self._to_skip = {_DATA: 2, _ERROR: 2}
@@ -215,7 +224,8 @@ class _Link:
             self._to_skip[channel] -= skipped
             data = data[skipped:]
         if channel == _ERROR and data:
-            _logger.debug("The API server says of the port: %s", data.decode(errors="replace"))
+            self.said = data.decode(errors="replace").strip()
+            _logger.debug("The API server says of the port: %s", self.said)
             return False
         if channel == _DATA and data:
             self._received.append(data)

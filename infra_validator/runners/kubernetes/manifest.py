@@ -72,6 +72,10 @@ def pod_manifest(
         node: the only node on which it may run; None for any.
         asking_seconds: what all requests together may take at most.
     """
+    lifetime = {
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": settings.deadline_with(asking_seconds),
+    }
     own: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -81,10 +85,7 @@ def pod_manifest(
             "labels": dict(settings.labels),
             "annotations": dict(settings.annotations),
         },
-        "spec": {
-            **_spec(settings, binary, model, user, service_account),
-            "activeDeadlineSeconds": settings.deadline_with(asking_seconds),
-        },
+        "spec": {**_spec(settings, binary, model, user, service_account), **lifetime},
     }
     if not settings.istio_sidecar:
         for kind in ("labels", "annotations"):  # older Istio reads the one, newer the other
@@ -92,6 +93,7 @@ def pod_manifest(
                 own["metadata"][kind][ISTIO_INJECT] = "false"
     pod = merge_pod(own, settings.pod_patch)
     # What the validator relies on stands whatever was patched.
+    pod["spec"].update(lifetime)
     pod["metadata"].update(name=name, namespace=namespace)
     pod["metadata"].setdefault("labels", {}).update(labels)
     pod["metadata"].setdefault("annotations", {}).update(annotations)
@@ -125,7 +127,6 @@ def _spec(
             }
         )
     spec: dict[str, Any] = {
-        "restartPolicy": "Never",
         # The entry point passes no signal on, so a polite end would only take the time.
         "terminationGracePeriodSeconds": 0,
         "automountServiceAccountToken": isinstance(model, UriModel),

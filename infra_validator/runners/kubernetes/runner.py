@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import logging
 import threading
 import time
@@ -11,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from infra_validator.faults import Fault, FaultError, Phase, fault
+from infra_validator.faults import Blame, Fault, FaultError, Phase, fault
 from infra_validator.files import storage_fault
 from infra_validator.kubernetes_config import SERVER
 from infra_validator.runners.base import Exit, ServerTask
@@ -27,7 +28,8 @@ from infra_validator.runners.kubernetes.manifest import pod_manifest
 from infra_validator.runners.kubernetes.places import StreamedModel
 from infra_validator.runners.kubernetes.stream import send
 from infra_validator.runners.tar_stream import Archive
-from infra_validator.waiting import Cancelled
+from infra_validator.text import first_line
+from infra_validator.waiting import Cancelled, Deadline
 
 if TYPE_CHECKING:
     from infra_validator.runners.kubernetes.delivery import Way
@@ -35,13 +37,18 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_KEPT_OUTPUT_BYTES = 1024 * 1024
+_KEPT_OUTPUT_BYTES = 1 << 20
 _STOP_SECONDS = 10.0
 _KILLED_EXIT = 137
+_MIB = 1024 * 1024
 
 # The end of the log and the end of the container are told apart, the later one within this time.
 _LAST_WORDS_SECONDS = 5.0
 _LOG_AGAIN_SECONDS = 0.2
+
+# What was asked for may be stored a little later, though its answer never came.
+_IN_FLIGHT_SECONDS = 5.0
+_DELETE_AGAIN_SECONDS = 0.5
 
 # A phase that took too long is told a little before the engine's own limit for it.
 _SOONER_SECONDS = 0.5
@@ -81,13 +88,16 @@ class KubernetesRunner:
         self._state = threading.RLock()
         self._output: collections.deque[bytes] = collections.deque()
         self._output_lock = threading.Lock()
+        self._log_problem: str | None = None  # why it cannot be read just now
         self._log_ended = threading.Event()
         self._server_ended = threading.Event()
         self._creating = threading.Lock()
         self._stopped = threading.Event()
         self._asked_for = False
+        self._unheard_of = False  # whether a Pod may yet appear that was asked for in vain
         self._removed = False
         self._sending = False
+        self._to_send = self._sent = 0  # bytes
         self._receiving = False
         self._receiver_runs = threading.Event()
         self._reading = False
@@ -124,8 +134,12 @@ class KubernetesRunner:
             return self._fault
 
     def progress(self) -> str | None:
-        """What the Pod waits for, in the cluster's words."""
-        return self._waits if self._phase != Phase.LOAD else None
+        """What the Pod waits for, in the cluster's words; how much of the model is sent."""
+        if self._phase == Phase.LOAD:
+            return self._unreached() if self._endpoint is None else None
+        if self._phase == Phase.STAGE and self._to_send >= _MIB:
+            return f"sent {self._sent // _MIB} of {self._to_send // _MIB} MiB"
+        return self._waits
 
     def logs(self) -> str:
         """Standard output and error of the server's container; the last MiB of it."""
@@ -139,7 +153,8 @@ class KubernetesRunner:
         tell late, and its address may be another's by then.
         """
         if self._exit is None and self._phase == Phase.LOAD and not self._stopped.is_set():
-            self._look_again()
+            api = self._platform.place().api
+            self._look_again(lambda path: api.get(path, self._stopped))
         versions = self._task.binary.read_version(self.logs())
         return {**self._identity, **_facts(self._pod), "versions": versions}
 
@@ -151,21 +166,58 @@ class KubernetesRunner:
         self._receiver_runs.set()
         if self._removed or not self._threads:
             return
-        self._interrupt_all()
-        if self._forwarder is not None:
-            self._forwarder.close()
-        if self._asked_for:
-            self._remove()
+        try:
+            self._interrupt_all()
+            if self._forwarder is not None:
+                self._forwarder.close()
+        finally:
+            if self._asked_for:
+                self._remove()
         limit = time.monotonic() + _STOP_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, limit - time.monotonic()))
         if self._exit is None and self._asked_for:
             self._exit = Exit(_KILLED_EXIT, "removed")
 
-    def _look_again(self) -> None:
+    def find_cause(self, found: Fault, log: str = "") -> Fault:
+        """The cluster's own fault, where a time limit would be held against the model.
+
+        It is asked once more, since the limit may be shorter than what is ridden out.
+        """
+        if found.category == "server_not_ready" and self._unreached():
+            return dataclasses.replace(
+                found, detail="\n".join(filter(None, [found.detail, self._unreached()]))
+            )
+        blamed_for_time = found.blame == Blame.MODEL and found.category.endswith("_timeout")
+        if not blamed_for_time or self._stopped.is_set():
+            return found
+        self._look_again(self._platform.place().api.look)
+        cause = self._fault or self._unheard()
+        return found if cause is None else dataclasses.replace(cause, phase=found.phase)
+
+    def _unreached(self) -> str | None:
+        """What was last said of the server's port, but that nobody listens there yet."""
+        if self._forwarder is None:
+            return None
+        said = self._forwarder.problem or self._forwarder.refusal
+        return None if said is None or "refused" in said else first_line(said)
+
+    def _unheard(self) -> Fault | None:
+        """The cluster's fault if the way to the server was cut, though its API answers."""
+        forwarder = self._forwarder
+        for what, problem in (
+            ("server's log cannot be read", self._log_problem),
+            ("server's port cannot be forwarded", forwarder.problem if forwarder else None),
+        ):
+            if problem is not None:
+                words = f"The {what} through the API server: {first_line(problem)}"
+                return fault("cluster_lost", self._phase, words, detail=problem)
+        return None
+
+    def _look_again(self, read: Callable[[str], Any]) -> None:
         place = self._platform.place()
         try:
-            pod = place.api.get(self._path(place), self._stopped)
+            pod = read(self._path(place))
         except ApiError as error:
             if error.status == 404:
                 with self._state:
@@ -188,9 +240,11 @@ class KubernetesRunner:
     def _remove(self) -> None:
         place = self._platform.place()
         try:
-            place.api.delete(self._path(place))
+            limit = Deadline.after(_IN_FLIGHT_SECONDS if self._unheard_of else 0.0)
+            while not place.api.delete(self._path(place)) and not limit.expired():
+                time.sleep(_DELETE_AGAIN_SECONDS)
             self._removed = True
-        except (ApiError, ConnectionFailed) as error:
+        except Exception as error:  # whatever it is, it is to be told that the Pod is left
             _logger.warning(
                 "The Pod %s in %s cannot be deleted: %s", self._name, place.namespace, error
             )
@@ -247,11 +301,21 @@ class KubernetesRunner:
 
     def _take_end(self, pod: Mapping[str, Any]) -> None:
         """The server's end, with the platform's reason for it if that is known."""
+        ended = faults.exit_of(pod)
+        if ended is None:
+            return
+        self._server_ended.set()
+        if self._reading:
+            self._log_ended.wait(_LAST_WORDS_SECONDS)
+        words = faults.last_words(pod)
+        with self._output_lock:
+            if words and not self._output:  # a log that comes yet takes its place
+                self._output.append(words.encode())
         with self._state:
-            ended = faults.exit_of(pod)
-            if ended is not None and self._exit is None:
+            if self._exit is None:
                 self._fault = self._fault or faults.diagnose_pod(pod, self._told())
                 self._exit = ended
+        self._task.wake()
 
     def _opened(self, connection: _Interruptible) -> None:
         self._open.add(connection)
@@ -268,7 +332,12 @@ class KubernetesRunner:
             if self._stopped.is_set():
                 raise Interrupted
             self._asked_for = True
-            yield
+            try:
+                yield
+            except (ApiError, ConnectionFailed) as error:
+                self._unheard_of |= not isinstance(error, ApiError) or error.passing
+                raise
+            self._unheard_of = False
 
     def _bring_up(self) -> None:
         place = self._platform.place()
@@ -375,11 +444,7 @@ class KubernetesRunner:
             self._spawn("log", self._follow_log)
         if self._endpoint is None and self._forwarder is None:
             self._reach(place, pod)
-        if faults.exit_of(pod) is not None:
-            self._server_ended.set()
-            self._log_ended.wait(_LAST_WORDS_SECONDS)
-            self._take_end(pod)
-            self._task.wake()
+        self._take_end(pod)
 
     def _judge(self) -> None:
         """Looks at all that is known; `_state` is held."""
@@ -419,7 +484,11 @@ class KubernetesRunner:
         except OSError as error:
             summary = f"The model cannot be read: {self._task.model.uri}"
             raise storage_fault(summary, Phase.STAGE, error) from error
-        self._identity["sent_bytes"] = archive.length
+        self._identity["sent_bytes"] = self._to_send = archive.length
+
+        def note(sent: int) -> None:
+            self._sent = sent
+
         send(
             place.api,
             self._path(place),
@@ -428,6 +497,7 @@ class KubernetesRunner:
             self._sends,
             self._receiver_runs,
             lambda: (faults.receiver_state(self._pod).get("terminated") or {}).get("exitCode") == 0,
+            note,
         )
 
     def _reach(self, place: Place, pod: Mapping[str, Any]) -> None:
@@ -449,10 +519,14 @@ class KubernetesRunner:
         self._endpoint = endpoint
         self._task.wake()
 
-    def _not_forwarded(self, error: ApiError) -> None:
-        if error.status == 404:
+    def _not_forwarded(self, error: Exception) -> None:
+        if isinstance(error, ApiError) and error.status == 404:
             return  # the Pod is gone, of which the watch tells
-        self._fail(diagnose(error, self._platform.place().namespace, self._phase))
+
+        def tell() -> None:
+            raise error
+
+        self._guarded(tell)
 
     def _follow_log(self) -> None:
         """Reads the log to its end; from its beginning again wherever it broke off."""
@@ -465,11 +539,14 @@ class KubernetesRunner:
                 try:
                     with place.api.lines(self._path(place, "log"), self._stopped, **query) as lines:
                         self._opened(lines)
+                        self._log_problem = None
                         self._keep(lines.chunks())
                         whole = True
                 except ConnectionFailed as error:
                     _logger.debug("The log broke off: %s", error)
+                    self._log_problem = str(error)
                 except ApiError as error:
+                    self._log_problem = str(error)
                     # It may be asked for before the kubelet knows of the container, or after.
                     if error.status not in {400, 404} and not error.passing:
                         raise

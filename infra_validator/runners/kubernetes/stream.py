@@ -70,6 +70,7 @@ def send(
     opened: Callable[[Channels], None],
     running: threading.Event,
     arrived: Callable[[], bool],
+    sent: Callable[[int], None] = lambda size: None,
 ) -> None:
     """Sends an archive into the Pod's receiving container, as soon as that lets us in.
 
@@ -84,6 +85,7 @@ def send(
         opened: is told each connection, so that it can be interrupted.
         running: set once the container is known to run, or `stopped` is set.
         arrived: whether the container is known to have ended well.
+        sent: is told how many bytes of this try have been sent.
 
     Raises:
         FaultError: if it does not arrive.
@@ -99,7 +101,7 @@ def send(
         limit = Deadline.after(_EARLY_SECONDS)
         while not running.is_set():
             try:
-                _send_once(api, pod_path, archive, stopped, opened)
+                _send_once(api, pod_path, archive, stopped, opened, sent)
             except (ApiError, FaultError) as error:  # mostly that it does not run yet
                 _logger.debug("Too early to send: %s", error)
             else:
@@ -108,7 +110,7 @@ def send(
         if stopped.is_set():
             raise Interrupted
         if not arrived():
-            _send_once(api, pod_path, archive, stopped, opened)
+            _send_once(api, pod_path, archive, stopped, opened, sent)
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(
@@ -146,6 +148,7 @@ def _send_once(
     archive: Archive,
     stopped: threading.Event,
     opened: Callable[[Channels], None],
+    sent: Callable[[int], None],
 ) -> None:
     length = archive.length
     command = ["/bin/sh", "-c", _RECEIVE, "sh", RECEIVED, str(length), f"part-{uuid.uuid4().hex}"]
@@ -162,7 +165,7 @@ def _send_once(
         opened(channels)
         answer = _Answer()
         try:
-            for part in _with_checksum(archive, _Progress(length)):
+            for part in _with_checksum(archive, _Progress(length, sent)):
                 if stopped.is_set():
                     raise Interrupted
                 channels.send(STDIN, part)
@@ -195,13 +198,15 @@ def _with_checksum(archive: Archive, progress: _Progress) -> Iterator[bytes]:
 class _Progress:
     """Tells of a long transfer now and then."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, tell: Callable[[int], None]) -> None:
         self._length = length
+        self._tell = tell
         self._sent = 0
         self._told = time.monotonic()
 
     def add(self, size: int) -> None:
         self._sent += size
+        self._tell(self._sent)
         if time.monotonic() - self._told >= _PROGRESS_SECONDS:
             self._told = time.monotonic()
             _logger.info(
