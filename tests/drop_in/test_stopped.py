@@ -19,7 +19,7 @@ from tests.drop_in.sides import EXECUTORS, execute, model_artifact
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 
-_SECONDS = 120.0
+_SECONDS = 300.0
 
 
 def run_here(whose: str, folder: str, saved_model: str, image: str) -> None:
