@@ -12,6 +12,7 @@ import dataclasses
 import re
 import signal
 from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
 
 from infra_validator.docker_config import MODEL_BASE, DockerSettings
 from infra_validator.faults import Fault, Phase, fault
@@ -125,7 +126,7 @@ def find_cause(found: Fault, settings: DockerSettings, log: str, delivery: str |
         delivery: "mount" or "copy"; None where it did not come to that.
     """
     if found.category in _OF_READING and found.phase == Phase.LOAD:
-        return _find_reader(found, settings.user, log, delivery)
+        return _find_reader(found, settings, log, delivery)
     lines = [line[:_LINE_CHARACTERS] for line in _decisive_lines(found, log)]
     for limit in _LIMITS:
         line = next(filter(limit.said, lines), None)
@@ -161,7 +162,7 @@ def _blame_limit(found: Fault, limit: _Limit, fields: tuple[str, ...], line: str
     )
 
 
-def _find_reader(found: Fault, user: str | None, log: str, delivery: str | None) -> Fault:
+def _find_reader(found: Fault, settings: DockerSettings, log: str, delivery: str | None) -> Fault:
     """Whose it is that a file cannot be found or read, by where the server says that it lies."""
     said = found.detail or found.summary
     place = _PLACE.search(said)
@@ -170,7 +171,12 @@ def _find_reader(found: Fault, user: str | None, log: str, delivery: str | None)
     if place[1].startswith(f"{MODEL_BASE}/"):
         if delivery != "mount":
             return found
-        return dataclasses.replace(_blame_reader(said, user), evidence=found.evidence)
+        return dataclasses.replace(_blame_reader(said, settings.user), evidence=found.evidence)
+    place_given = place[1].startswith("//") or any(  # a remote place, or the configuration's
+        PurePosixPath(place[1]).is_relative_to(mount.target) for mount in settings.mounts
+    )
+    if place_given:
+        return found
     # Before it loads the model, it reads files that its flags name.
     if found.category == "model_missing" or not has_begun_loading(log):
         return found

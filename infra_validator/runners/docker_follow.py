@@ -136,7 +136,8 @@ def _read_output(client: docker.DockerClient, name: str, **options: Any) -> Iter
     import urllib3
 
     try:
-        yield from client.api.logs(name, stream=True, **options)
+        # Else the library follows whatever it streams.
+        yield from client.api.logs(name, stream=True, **{"follow": False, **options})
     except (urllib3.exceptions.HTTPError, struct.error) as error:  # of a piece that is cut off
         raise ConnectionResetError(f"The stream of its output broke: {error}") from error
 

@@ -235,7 +235,6 @@ def test_a_model_that_was_there_before(
     [
         "PERMISSION_DENIED: /root/vocab.txt; Permission denied\n\t [[{{node table_init}}]]",
         "PERMISSION_DENIED: /models/other/vocab.txt; Permission denied",
-        "PERMISSION_DENIED: reading gs://bucket/model/vocab.txt",
     ],
 )
 @pytest.mark.parametrize("user", ["5:5", ""])
@@ -250,6 +249,13 @@ def test_a_file_elsewhere_that_the_model_reads_is_the_models(
     assert not found.transient
     missing = unread("model_missing", said)
     assert find_cause(missing, settings(user=user), LOADING, delivery) is missing
+
+
+@pytest.mark.parametrize("place", ["gs://bucket/model/vocab.txt", "/secrets", "/secrets/key.json"])
+def test_a_file_that_is_not_the_models_to_bring_is_not_the_models(place: str) -> None:
+    found = unread("model_not_delivered", f"PERMISSION_DENIED: {place}; Permission denied")
+    given = settings(mounts=[pb.Mount(source="/host", target="/secrets")])
+    assert find_cause(found, given, LOADING, "mount") is found
 
 
 def test_without_a_place_nobody_else_is_blamed() -> None:

@@ -82,10 +82,10 @@ def test_a_quoted_text_is_not_shown_after_the_engine_rotated_the_log(
     output, seen, woken = Output(), [], threading.Event()
 
     def read(**options: Any) -> Iterator[bytes]:
-        if options.get("follow"):
+        if options["follow"]:
             yield STARTED + QUOTED  # and the engine ends the stream
             return
-        assert options == {"tail": 2000}
+        assert options == {"follow": False, "tail": 2000}
         for chunk in (b"hunter2\n", b"hunter2\n", FAILED):
             seen.append(hide_content_of_log(output.text()))
             yield chunk

@@ -402,6 +402,28 @@ def test_a_token_that_is_the_same_or_anothers_is_not_tried(server: Server) -> No
         assert caught.value.status == 401
 
 
+def test_a_provider_of_tokens_that_fails_or_waits_leaves_the_refusal(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes_api, "_RENEW_SECONDS", 0.2)
+    done = threading.Event()
+
+    def fail() -> Cluster:
+        raise RuntimeError("the grant has expired")
+
+    def wait() -> Cluster:
+        done.wait(60)
+        return of_user("new", server)
+
+    for again in (fail, wait):
+        api = Api(of_user("old", server, again))
+        server.answers = [only_for("new")]
+        with pytest.raises(ApiError) as caught:
+            api.get("/version")
+        assert caught.value.status == 401
+    done.set()
+
+
 def test_a_token_that_cannot_be_read_just_now_is_ridden_out(server: Server, api: Api) -> None:
     from kubernetes.config import ConfigException
 

@@ -24,6 +24,7 @@ from infra_validator.runners.kubernetes.faults import (
     diagnose_unreachable,
     diagnose_waiting,
     exit_of,
+    last_words,
     phase_of,
     waiting_reason,
 )
@@ -336,6 +337,21 @@ def test_a_container_that_nobody_saw_end_was_lost_with_its_node_or_runtime(
     assert (found.category, found.phase, found.transient) == ("pod_lost", Phase.LOAD, True)
     by_itself = server_state(terminated={"exitCode": code, "reason": "Error"})
     assert diagnose_pod(by_itself, []) is None
+
+
+def test_what_the_kubelet_kept_of_a_log_is_shown_without_a_text_that_is_cut() -> None:
+    line = "2026-01-02 03:04:05.6: F x.cc:1] no\n"
+    for words, shown in (
+        ("exec: not found", "exec: not found"),
+        ("hunter2\n" * 300 + line, line),
+        ("h\n" * 79 + line, line),
+    ):
+        ended = server_state(terminated={"exitCode": 1, "reason": "Error", "message": words})
+        assert last_words(ended) == shown
+        lost = server_state(terminated={"exitCode": 255, "reason": "Unknown", "message": words})
+        found = diagnose_pod(lost, [])
+        assert found is not None
+        assert words not in f"{found.summary}{found.detail}"
 
 
 @pytest.mark.parametrize(

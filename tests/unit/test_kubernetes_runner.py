@@ -242,6 +242,16 @@ def test_where_no_log_could_be_had_its_end_is_what_the_kubelet_kept(
     assert runner.logs() == "E first\nF the model is broken\n"
 
 
+def test_of_a_log_that_is_read_anew_the_beginning_is_unknown() -> None:
+    """The kubelet may have rotated it in the midst of a quoted text."""
+    runner = make(Cluster())
+    line = b"2026-01-02 03:04:05.6: I server.cc:1] up\n"
+    runner._keep(iter([b"exec: x\n", line]))
+    assert runner.logs() == f"exec: x\n{line.decode()}"
+    runner._keep(iter([b"hunter2\nhunter2\n", line]))
+    assert runner.logs() == line.decode()
+
+
 def test_the_last_look_waits_for_the_logs_end() -> None:
     runner = make(Cluster(crashed("F the model is broken")))
     runner._phase, runner._reading = Phase.LOAD, True

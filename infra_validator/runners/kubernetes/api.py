@@ -33,6 +33,7 @@ _DEFAULT_KUBECONFIG = "~/.kube/config"
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
 _DELETE_READ_SECONDS = 5.0
+_RENEW_SECONDS = 20.0
 _LOOK_READ_SECONDS = 10.0
 _RIDE_OUT_SECONDS = 60.0
 # Who gives up a validation may not wait for long, and yet nothing should be left.
@@ -453,12 +454,10 @@ class Api:
             raise ConnectionFailed(f"{type(error).__name__}: {error}") from error
 
     def _headers(self) -> dict[str, str]:
-        from kubernetes.config import ConfigException
-
         headers = dict(self._client.default_headers)
         try:
             self._client.update_params_for_auth(headers, [], ["BearerToken"])
-        except (ConfigException, OSError) as error:  # a token that cannot be read again just now
+        except Exception as error:  # of whatever provider has no token just now
             raise ConnectionFailed(_words(error)) from error
         headers.pop("Content-Type", None)
         return headers
@@ -477,14 +476,32 @@ class Api:
         return call(self._headers())
 
     def _renewed(self, used: Mapping[str, str]) -> bool:
-        with self._renewing:
+        if not self._renewing.acquire(timeout=_RENEW_SECONDS):
+            return False
+        try:
             if self._headers() == used and self.cluster.again is not None:
-                with contextlib.suppress(ClusterConfigError):
-                    found = self.cluster.again()
-                    # A kubeconfig may lead elsewhere by now.
-                    if found.configuration.host == self.cluster.configuration.host:
-                        self._use(found)
+                self._renew(self.cluster.again)
             return self._headers() != used
+        finally:
+            self._renewing.release()
+
+    def _renew(self, again: Callable[[], Cluster]) -> None:
+        """Takes the credentials of now; a plugin that waits for somebody is not waited for."""
+        found: list[Cluster] = []
+
+        def look() -> None:
+            try:
+                found.append(again())
+            except Exception as error:  # of whatever provider a kubeconfig names
+                _logger.info("The credentials cannot be read again: %s", type(error).__name__)
+
+        thread = threading.Thread(target=look, name="infra-validator-credentials", daemon=True)
+        thread.start()
+        thread.join(_RENEW_SECONDS)
+        for one in found:
+            # A kubeconfig may lead elsewhere by now.
+            if one.configuration.host == self.cluster.configuration.host:
+                self._use(one)
 
     def _riding_out(self, call: Callable[[], Any], stopped: threading.Event) -> Any:
         def pause(seconds: float) -> None:

@@ -17,6 +17,7 @@ from infra_validator.faults import Evidence, Fault, Phase, fault
 from infra_validator.kubernetes_config import RECEIVER, SERVER, parse_quantity
 from infra_validator.runners.base import Exit
 from infra_validator.runners.exits import exit_reason
+from infra_validator.tensorflow_errors import without_cut_text
 from infra_validator.text import first_line
 
 Object = Mapping[str, Any]
@@ -24,6 +25,9 @@ Object = Mapping[str, Any]
 _KUBERNETES = "ServingSpec.kubernetes"
 _TIMEOUT_EXIT = 124
 _NO_PROGRAM_EXIT = 127
+
+# Of a log that the kubelet keeps with the Pod (kuberuntime_container.go).
+_KEPT_BYTES, _KEPT_LINES = 2048, 80
 
 _IMAGE_REASONS = frozenset(
     {
@@ -183,11 +187,14 @@ def exit_of(pod: Object) -> Exit | None:
 
 
 def last_words(pod: Object) -> str:
-    """The end of a failed server's log, as far as the kubelet keeps it with the Pod; mostly 2 KiB.
+    """The end of a failed server's log, as far as the kubelet keeps it with the Pod.
 
-    terminationMessagePolicy: FallbackToLogsOnError has it keep that.
+    terminationMessagePolicy: FallbackToLogsOnError has it keep 80 lines or 2048 bytes. Where
+    something may be cut off, what may be the rest of a quoted text is left out.
     """
-    return str((_state(pod, SERVER).get("terminated") or {}).get("message") or "")
+    words = str((_state(pod, SERVER).get("terminated") or {}).get("message") or "")
+    cut = len(words.encode()) >= _KEPT_BYTES or words.count("\n") >= _KEPT_LINES - 1
+    return without_cut_text(words) if cut else words
 
 
 def waiting_reason(pod: Object, events: Sequence[Object] | None) -> str | None:
@@ -420,7 +427,6 @@ def _diagnose_server(pod: Object, phase: Phase) -> Fault | None:
             "pod_lost",
             phase,
             "The server's container was lost, as by a restart of its node or of the runtime there.",
-            detail=str(ended.get("message") or ""),
             evidence=Evidence(exit_code=code, events=(str(ended["reason"]),)),
         )
     if ended.get("reason") != "OOMKilled":

@@ -28,6 +28,7 @@ from infra_validator.runners.kubernetes.manifest import pod_manifest
 from infra_validator.runners.kubernetes.places import StreamedModel
 from infra_validator.runners.kubernetes.stream import send
 from infra_validator.runners.tar_stream import Archive
+from infra_validator.tensorflow_errors import without_cut_text
 from infra_validator.text import first_line
 from infra_validator.waiting import Cancelled, Deadline
 
@@ -88,6 +89,8 @@ class KubernetesRunner:
         self._state = threading.RLock()
         self._output: collections.deque[bytes] = collections.deque()
         self._output_lock = threading.Lock()
+        self._read_before = False
+        self._read_anew = False
         self._log_problem: str | None = None  # why it cannot be read just now
         self._log_ended = threading.Event()
         self._server_ended = threading.Event()
@@ -144,7 +147,9 @@ class KubernetesRunner:
     def logs(self) -> str:
         """Standard output and error of the server's container; the last MiB of it."""
         with self._output_lock:
-            return b"".join(self._output).decode(errors="replace")
+            text = b"".join(self._output).decode(errors="replace")
+            # The kubelet may have rotated it meanwhile.
+            return without_cut_text(text) if self._read_anew else text
 
     def identity(self) -> Mapping[str, Any]:
         """Image, versions, cluster, node, and how the model got in.
@@ -544,7 +549,8 @@ class KubernetesRunner:
                         whole = True
                 except ConnectionFailed as error:
                     _logger.debug("The log broke off: %s", error)
-                    self._log_problem = str(error)
+                    # Silence is none: nothing comes before the server's first line.
+                    self._log_problem = None if "ReadTimeoutError" in str(error) else str(error)
                 except ApiError as error:
                     self._log_problem = str(error)
                     # It may be asked for before the kubelet knows of the container, or after.
@@ -566,6 +572,7 @@ class KubernetesRunner:
                 return  # the kubelet puts its own words in where a container is taken away
             with self._output_lock:
                 if number == 0:
+                    self._read_anew, self._read_before = self._read_before, True
                     self._output.clear()
                 self._output.append(chunk)
                 kept += len(chunk)
