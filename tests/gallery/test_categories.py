@@ -87,7 +87,10 @@ ELSEWHERE = {
         "test_what_may_not_be_looked_at_is_nobodys_fault_but_the_storages",
     ),
     "internal_error": ("component/test_executor.py", "test_an_unexpected_error_leaves_a_report"),
-    "platform_failed": (DOCKER, "test_what_a_server_runs_out_of_is_never_the_models_fault"),
+    "platform_failed": (
+        "platforms/test_local_process.py",
+        "test_a_process_is_gone_if_its_threads_cannot_be_started",
+    ),
 }
 
 
