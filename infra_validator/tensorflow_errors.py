@@ -25,7 +25,12 @@ _QUOTED_TEXT = re.compile(
     re.DOTALL,
 )
 _QUOTED_INDEX = re.compile(r"(indices\[[\d,]*\] = )-?\d+")
-_MARKS = ("value: '", "convert string: ", "is not a valid ", "indices[")
+# Assert prints what it is given (logging_ops.cc), on one line: of tf.debugging.assert_less and the
+# like a message and the condition, then tensors.
+_ASSERTED = re.compile(
+    r"(assertion failed: (?:(?:\[[^\]\n]*\] )?\[Condition [^\]\n]* did not hold[^\]\n]*\] )?)[^\n]+"
+)
+_MARKS = ("assertion failed: ", "value: '", "convert string: ", "is not a valid ", "indices[")
 _HIDDEN = r"\1(not shown)"
 
 # Platforms keep the end of a log: the last MiB (of characters with four bytes at most), or fewer
@@ -39,7 +44,9 @@ def hide_content(text: str) -> str:
     """A message or log without what TensorFlow's own ops quote of requests; quick where none do."""
     if not any(mark in text for mark in _MARKS):
         return text
-    return _QUOTED_INDEX.sub(_HIDDEN, _QUOTED_TEXT.sub(_HIDDEN, text))
+    for pattern in (_QUOTED_TEXT, _QUOTED_INDEX, _ASSERTED):
+        text = pattern.sub(_HIDDEN, text)
+    return text
 
 
 def hide_content_of_log(log: str) -> str:

@@ -114,3 +114,29 @@ def test_a_log_that_is_whole_stays() -> None:
     whole = STARTED * 20_000
     assert hide_content_of_log(whole) == whole
     assert "hunter2" not in hide_content_of_log(whole + "could not parse, value: 'hunter2'")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "assertion failed: [only negative x] [Condition x < y did not hold element-wise:] "
+            "[x (ParseExample:0) = ] [[0.5 0.2]...] [y (y:0) = ] [0]\n\t [[{{node a}}]]",
+            "assertion failed: [only negative x] [Condition x < y did not hold element-wise:] "
+            "(not shown)\n\t [[{{node a}}]]",
+        ),
+        (
+            'assertion failed: [] [Condition x == y did not hold element-wise:] [x = ] ["Ada]"]',
+            "assertion failed: [] [Condition x == y did not hold element-wise:] (not shown)",
+        ),
+        ("assertion failed: [Ada Lovelace] [12]", "assertion failed: (not shown)"),
+        (
+            "assertion failed: [Ada] [Condition] [critical]\nthe next line",
+            "assertion failed: (not shown)\nthe next line",
+        ),
+        ("Assertion failed: x > 0", "Assertion failed: x > 0"),
+    ],
+)
+def test_the_tensors_of_an_assertion_are_not_shown(said: str, shown: str) -> None:
+    assert hide_content(said) == shown
+    assert hide_content(shown) == shown
