@@ -442,6 +442,15 @@ def test_what_a_pod_waited_for_too_long(reason: str, message: str, category: str
     assert found.evidence.events == (f"{reason}: {message}",)
 
 
+def test_the_end_of_a_long_message_is_kept_in_the_detail() -> None:
+    message = f"Failed to create pod sandbox: {'mkdir: ' * 100}cannot allocate memory"
+    told = [event("FailedCreatePodSandBox", message)]
+    found = diagnose_waiting(waiting("ContainerCreating", ""), told, Phase.START, 5)
+    assert found.category == "pod_not_started"
+    assert found.detail == message
+    assert len(found.summary) < len(message)
+
+
 def test_a_pull_that_takes_too_long() -> None:
     pulling = {
         **event("Pulling", "Pulling image"),

@@ -45,6 +45,9 @@ _IMAGE_REASONS = frozenset(
 # unknownExitReason, and the kubelet's for one that it finds no more.
 _LOST_REASONS = frozenset({"Unknown", "ContainerStatusUnknown"})
 
+_HINDRANCES = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
+"""Reasons of events that keep containers from being made."""
+
 _LOST_STATE: Mapping[str, Any] = {"terminated": {"exitCode": 255, "reason": "Unknown"}}
 
 _Table = tuple[tuple[re.Pattern[str], str, str], ...]
@@ -201,7 +204,7 @@ def waiting_reason(pod: Object, events: Sequence[Object] | None) -> str | None:
     """What the Pod waits for, in the cluster's words, for a line of the log."""
     return (
         _scheduler_says(pod)
-        or _last_event(events, "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
+        or _last_event(events, *_HINDRANCES)
         or next(
             (
                 first_line(str(waiting["message"]))
@@ -283,7 +286,7 @@ def diagnose_waiting(
         phase,
         f"The Pod's containers did not start within {seconds:g} s"
         + (f": {said}" if said else f".{unread}"),
-        detail=said or "",
+        detail=_last_message(events, *_HINDRANCES) or said or "",
         evidence=Evidence(events=_tell(events)),
     )
 
@@ -899,8 +902,15 @@ def _tell(events: Sequence[Object] | None) -> tuple[str, ...]:
 
 
 def _last_event(events: Sequence[Object] | None, *reasons: str, containing: str = "") -> str | None:
+    message = _last_message(events, *reasons, containing=containing)
+    return None if message is None else first_line(message)
+
+
+def _last_message(
+    events: Sequence[Object] | None, *reasons: str, containing: str = ""
+) -> str | None:
     found = [
-        first_line(event.get("message"))
+        str(event.get("message") or "")
         for event in _sorted(events)
         if event.get("reason") in reasons and containing in (event.get("message") or "")
     ]
