@@ -109,7 +109,12 @@ OUT_OF_MEMORY = {
 
 
 @pytest.mark.parametrize(
-    ("category", "phase"), [("load_timeout", Phase.LOAD), ("request_timeout", Phase.QUERY)]
+    ("category", "phase"),
+    [
+        ("load_timeout", Phase.LOAD),
+        ("request_timeout", Phase.QUERY),
+        ("server_not_ready", Phase.LOAD),
+    ],
 )
 @pytest.mark.parametrize(
     ("answer", "cause"),
@@ -242,14 +247,22 @@ def test_where_no_log_could_be_had_its_end_is_what_the_kubelet_kept(
     assert runner.logs() == "E first\nF the model is broken\n"
 
 
-def test_of_a_log_that_is_read_anew_the_beginning_is_unknown() -> None:
-    """The kubelet may have rotated it in the midst of a quoted text."""
+def test_of_a_log_that_was_rotated_the_beginning_is_unknown() -> None:
+    """The kubelet may have done so in the midst of a quoted text."""
     runner = make(Cluster())
     line = b"2026-01-02 03:04:05.6: I server.cc:1] up\n"
     runner._keep(iter([b"exec: x\n", line]))
     assert runner.logs() == f"exec: x\n{line.decode()}"
     runner._keep(iter([b"hunter2\nhunter2\n", line]))
     assert runner.logs() == line.decode()
+
+
+@pytest.mark.parametrize("pieces", [[b"exec: x\nfirst\n"], [b"exec", b": x\nfirst\n"]])
+def test_a_log_whose_stream_broke_is_read_from_its_beginning(pieces: list[bytes]) -> None:
+    runner = make(Cluster())
+    runner._keep(iter([b"exec: x\n"]))
+    runner._keep(iter(pieces))
+    assert runner.logs() == "exec: x\nfirst\n"
 
 
 def test_the_last_look_waits_for_the_logs_end() -> None:

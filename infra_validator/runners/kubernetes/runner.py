@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _KEPT_OUTPUT_BYTES = 1 << 20
+_COMPARED_BYTES = 256
 _STOP_SECONDS = 10.0
 _KILLED_EXIT = 137
 _MIB = 1024 * 1024
@@ -89,8 +90,8 @@ class KubernetesRunner:
         self._state = threading.RLock()
         self._output: collections.deque[bytes] = collections.deque()
         self._output_lock = threading.Lock()
-        self._read_before = False
-        self._read_anew = False
+        self._log_begins: bytes | None = None
+        self._log_was_rotated = False
         self._log_problem: str | None = None  # why it cannot be read just now
         self._log_ended = threading.Event()
         self._server_ended = threading.Event()
@@ -148,8 +149,7 @@ class KubernetesRunner:
         """Standard output and error of the server's container; the last MiB of it."""
         with self._output_lock:
             text = b"".join(self._output).decode(errors="replace")
-            # The kubelet may have rotated it meanwhile.
-            return without_cut_text(text) if self._read_anew else text
+            return without_cut_text(text) if self._log_was_rotated else text
 
     def identity(self) -> Mapping[str, Any]:
         """Image, versions, cluster, node, and how the model got in.
@@ -185,20 +185,23 @@ class KubernetesRunner:
             self._exit = Exit(_KILLED_EXIT, "removed")
 
     def find_cause(self, found: Fault, log: str = "") -> Fault:
-        """The cluster's own fault, where a time limit would be held against the model.
+        """The cluster's own fault, where a time limit would be held against model or server.
 
         It is asked once more, since the limit may be shorter than what is ridden out.
         """
-        if found.category == "server_not_ready" and self._unreached():
-            return dataclasses.replace(
-                found, detail="\n".join(filter(None, [found.detail, self._unreached()]))
-            )
+        not_ready = found.category == "server_not_ready"
         blamed_for_time = found.blame == Blame.MODEL and found.category.endswith("_timeout")
-        if not blamed_for_time or self._stopped.is_set():
+        if not (not_ready or blamed_for_time) or self._stopped.is_set():
             return found
         self._look_again(self._platform.place().api.look)
         cause = self._fault or self._unheard()
-        return found if cause is None else dataclasses.replace(cause, phase=found.phase)
+        if cause is not None:
+            return dataclasses.replace(cause, phase=found.phase)
+        if not_ready and self._unreached():
+            return dataclasses.replace(
+                found, detail="\n".join(filter(None, [found.detail, self._unreached()]))
+            )
+        return found
 
     def _unreached(self) -> str | None:
         """What was last said of the server's port, but that nobody listens there yet."""
@@ -565,6 +568,14 @@ class KubernetesRunner:
         finally:
             self._log_ended.set()
 
+    def _begin_log(self, chunk: bytes) -> None:
+        """Forgets what was read before; a log that begins otherwise than then was rotated."""
+        if self._log_begins is None:
+            self._log_begins = chunk[:_COMPARED_BYTES]
+        common = min(len(chunk), len(self._log_begins))
+        self._log_was_rotated = chunk[:common] != self._log_begins[:common]
+        self._output.clear()
+
     def _keep(self, chunks: Iterator[bytes]) -> None:
         kept = 0
         for number, chunk in enumerate(chunks):
@@ -572,8 +583,7 @@ class KubernetesRunner:
                 return  # the kubelet puts its own words in where a container is taken away
             with self._output_lock:
                 if number == 0:
-                    self._read_anew, self._read_before = self._read_before, True
-                    self._output.clear()
+                    self._begin_log(chunk)
                 self._output.append(chunk)
                 kept += len(chunk)
                 while kept - len(self._output[0]) > _KEPT_OUTPUT_BYTES:
