@@ -268,11 +268,19 @@ class ImageProvider:
         return {"fromImage": name, "tag": version, **({"platform": platform} if platform else {})}
 
     def _credentials(self, client: docker.DockerClient) -> dict[str, str]:
-        """Those of Docker's own configuration."""
+        """Those of Docker's own configuration.
+
+        Raises:
+            FaultError: if the program that keeps them cannot be asked.
+        """
+        import docker
         from docker import auth
 
         registry, _ = auth.resolve_repository_name(self._parameters()["fromImage"])
-        header = auth.get_config_header(client.api, registry)
+        try:
+            header = auth.get_config_header(client.api, registry)
+        except docker.errors.DockerException as error:
+            raise FaultError(docker_faults.diagnose_no_credentials(registry, str(error))) from error
         return {"X-Registry-Auth": header} if header else {}
 
 
