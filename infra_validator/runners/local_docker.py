@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import logging
 import platform as this_platform
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra_validator.docker_config import MODEL_BASE, DockerSettings
-from infra_validator.faults import Fault, FaultError, Phase, fault
+from infra_validator.faults import Blame, Fault, FaultError, Phase, fault
 from infra_validator.files import storage_fault
 from infra_validator.model_source import ModelSource
 from infra_validator.runners import docker_causes, docker_faults
@@ -168,7 +169,15 @@ class LocalDockerRunner:
         return found if found is not None and there.exists() else None
 
     def find_cause(self, found: Fault, log: str) -> Fault:
-        """What of LocalDockerConfig is behind a fault, if that is so."""
+        """What of LocalDockerConfig is behind a fault, or the engine, if that is so.
+
+        An engine elsewhere that is cut off looks like a model that takes too long.
+        """
+        blamed_for_time = found.blame == Blame.MODEL and found.category.endswith("_timeout")
+        if blamed_for_time and self._seems_to_run():
+            self._look_again()
+            if self._fault is not None:
+                return dataclasses.replace(self._fault, phase=found.phase)
         delivery = self._identity.get("model_delivery")
         return docker_causes.find_cause(found, self._settings, log, delivery)
 

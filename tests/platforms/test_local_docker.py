@@ -1726,6 +1726,30 @@ def test_an_engine_that_does_not_answer_at_the_end_is_told(
     assert told(report) == ("engine_lost", Blame.INFRASTRUCTURE, Phase.QUERY)
 
 
+def test_a_limit_that_passes_while_the_engine_is_cut_off_is_not_the_models_fault(
+    validate: Validate, split: Path, proxy: EngineProxy
+) -> None:
+    """As with an engine on another machine, when the network between them fails."""
+
+    def hold(event: Event) -> None:
+        if isinstance(event, PhaseBegan) and event.phase == Phase.QUERY:
+            proxy.hold()
+        elif isinstance(event, PhaseBegan) and event.phase == Phase.STOP:
+            proxy.release()
+
+    report = validate(
+        "stand-in",
+        split=split,
+        env={"STAND_IN_FAULT": "hang_on_request"},
+        docker={"client_base_url": proxy.address, "client_timeout_seconds": 5},
+        limits=pb.ValidationSpec(
+            num_tries=1, max_loading_time_seconds=120, request_timeout_seconds=2
+        ),
+        observer=hold,
+    )
+    assert told(report) == ("engine_lost", Blame.INFRASTRUCTURE, Phase.QUERY)
+
+
 def test_a_crash_stays_one_when_the_engine_is_lost_with_it(
     validate: Validate, proxy: EngineProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
