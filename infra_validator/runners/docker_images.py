@@ -274,12 +274,17 @@ class ImageProvider:
             FaultError: if the program that keeps them cannot be asked.
         """
         import docker
-        from docker import auth
+        from docker import auth, credentials
 
         registry, _ = auth.resolve_repository_name(self._parameters()["fromImage"])
         try:
             header = auth.get_config_header(client.api, registry)
-        except docker.errors.DockerException as error:
+        except (
+            docker.errors.DockerException,
+            credentials.StoreError,  # of older versions of the library
+            ValueError,  # of what the program prints
+            KeyError,
+        ) as error:
             raise FaultError(docker_faults.diagnose_no_credentials(registry, str(error))) from error
         return {"X-Registry-Auth": header} if header else {}
 

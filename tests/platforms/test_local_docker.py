@@ -1500,6 +1500,8 @@ def test_an_image_is_pulled_with_dockers_own_credentials(
     [
         ('read registry; echo \'{"Username": "me", "Secret": "secret"}\'', True),
         ("echo 'the keychain is locked'; exit 1", False),
+        ("echo nonsense", False),
+        ("echo '{}'", False),
         (None, False),
     ],
 )
