@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -33,6 +34,9 @@ _MIN_CPUS = 0.01
 
 # Smallest memory limit that engines take (moby, daemon/daemon_unix.go).
 _MIN_MEMORY_BYTES = 6 * 1024**2
+
+# Greatest number of processes that Linux counts (include/linux/threads.h).
+_MAX_PIDS = 4 * 1024**2
 
 # Reference of an image without tag and digest (distribution/reference).
 _IMAGE_NAME = re.compile(
@@ -124,7 +128,7 @@ def parse(config: pb.LocalDockerConfig) -> DockerSettings:
         api_version=_api_version(config.client_api_version),
         timeout_seconds=_count("client_timeout_seconds", config.client_timeout_seconds)
         or DEFAULT_CLIENT_TIMEOUT_SECONDS,
-        host_ip_address=config.host_ip_address or None,
+        host_ip_address=_host(config.host_ip_address),
         cpus=_cpus(config.cpus),
         memory=_size("memory", config.memory, minimum=_MIN_MEMORY_BYTES),
         shared_memory=_size("shared_memory", config.shared_memory),
@@ -143,7 +147,7 @@ def parse(config: pb.LocalDockerConfig) -> DockerSettings:
         capabilities=_capabilities(config.capabilities),
         allow_new_privileges=config.allow_new_privileges,
         writable_root=config.writable_root,
-        pids_limit=_count("pids_limit", config.pids_limit),
+        pids_limit=_count("pids_limit", config.pids_limit, maximum=_MAX_PIDS),
     )
 
 
@@ -194,10 +198,27 @@ def _choice(field: str, value: int, choices: Mapping[int, Choice]) -> Choice:
     return choices[value]
 
 
-def _count(field: str, value: int) -> int:
+def _count(field: str, value: int, maximum: int | None = None) -> int:
     if value < 0:
         raise _refuse(field, f"{value} is negative.")
+    if maximum is not None and value > maximum:
+        raise _refuse(field, f"{value} is more than engines take ({maximum}).")
     return value
+
+
+def _host(text: str) -> str | None:
+    """A host's name or address, without the brackets that an IPv6 address has in a URL."""
+    host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if text and not re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?", text):
+            raise _refuse(
+                "host_ip_address",
+                f"{text!r} is neither an address nor the name of a host; leave out scheme and "
+                "port.",
+            ) from None
+    return host or None
 
 
 def _cpus(value: float) -> float:
@@ -293,7 +314,8 @@ def _mount(index: int, mount: pb.Mount) -> Mount:
             f"{field}.source",
             f"{mount.source!r} is neither an absolute path nor the name of a volume.",
         )
-    target = PurePosixPath(mount.target)
+    # Two slashes at the beginning would stay two.
+    target = PurePosixPath(re.sub(r"^/+", "/", mount.target))
     if not target.is_absolute() or ".." in target.parts or len(target.parts) < 2:
         raise _refuse(f"{field}.target", f"{mount.target!r} is not an absolute path below /.")
     return Mount(mount.source, str(target), mount.writable)

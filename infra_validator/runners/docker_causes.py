@@ -45,6 +45,11 @@ _GAVE_UP = frozenset({None, 1, 126, 127, 128 + signal.SIGABRT, 254, 255})
 _OF_READING = frozenset({"model_missing", "model_not_delivered"})
 _PLACE = re.compile(r"(?:^|[\s:='\"(])(/[^\s;,'\")]*)")
 
+# Of the engine and of runc (libcontainer/rootfs_linux.go), where a place takes no mount, and how
+# they write that place.
+_IN_CONTAINER = r"(?:merged|rootfs|[0-9a-f]{{64}}|\"){}(?![^\s:,;\"])"
+_NO_PLACE = re.compile(r"not a directory|read-only file system|inside /proc", re.IGNORECASE)
+
 # tensorflow/cc/saved_model/loader.cc
 _NO_VARIABLES = (
     "The specified SavedModel has no variables; no checkpoints were restored. File does not exist: "
@@ -127,6 +132,8 @@ def find_cause(found: Fault, settings: DockerSettings, log: str, delivery: str |
     """
     if found.category in _OF_READING and found.phase == Phase.LOAD:
         return _find_reader(found, settings, log, delivery)
+    if found.category == "platform_failed" and found.phase == Phase.START:
+        found = _find_mount(found, settings)
     lines = [line[:_LINE_CHARACTERS] for line in _decisive_lines(found, log)]
     for limit in _LIMITS:
         line = next(filter(limit.said, lines), None)
@@ -160,6 +167,23 @@ def _blame_limit(found: Fault, limit: _Limit, fields: tuple[str, ...], line: str
         hint="Raise it to what the server has in production.",
         evidence=dataclasses.replace(found.evidence, log_line=line),
     )
+
+
+def _find_mount(found: Fault, settings: DockerSettings) -> Fault:
+    """Whether the engine means a mount of the configuration, by the place that it names."""
+    if _NO_PLACE.search(found.detail) is None:
+        return found
+    for index, mount in enumerate(settings.mounts):
+        if re.search(_IN_CONTAINER.format(re.escape(mount.target)), found.detail):
+            return fault(
+                "configuration_invalid",
+                Phase.START,
+                f"{_DOCKER}.mounts[{index}]: {mount.source} cannot be mounted at {mount.target}: "
+                f"{first_line(found.detail)}",
+                detail=found.detail,
+                evidence=found.evidence,
+            )
+    return found
 
 
 def _find_reader(found: Fault, settings: DockerSettings, log: str, delivery: str | None) -> Fault:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra_validator.docker_config import CONFIG_FOLDER, MODEL_BASE, Delivery, DockerSettings
 from infra_validator.faults import FaultError, Phase, fault
+from infra_validator.files import storage_fault
 from infra_validator.runners.base import ServerTask
 from infra_validator.runners.docker_archive import (
     is_self_contained,
@@ -189,8 +190,12 @@ class ContainerMaker:
         """Whether the engine has mounted the very files that lie here."""
         import docker
 
-        file = next(path for path in map(model.joinpath, MODEL_FILES) if path.exists())
-        there = f"{MODEL_BASE}/{self._task.binary.model_layout()}/{file.name}"
+        main = next(path for path in map(model.joinpath, MODEL_FILES) if path.exists())
+        # The engine tells of a link itself, and not of the file that it leads to.
+        file, folder = main.resolve(), model.resolve()
+        if not file.is_relative_to(folder):
+            return False
+        there = f"{MODEL_BASE}/{self._task.binary.model_layout()}/{file.relative_to(folder)}"
         try:
             stream, found = self._api.get_archive(self._name, there)
         except docker.errors.NotFound:
@@ -209,9 +214,13 @@ class ContainerMaker:
         return user
 
     def _stream(self, model: Path) -> Iterator[bytes]:
-        for chunk in Archive({self._task.binary.model_layout(): model}, {}).chunks():
-            self._gate.check()
-            yield chunk
+        try:
+            for chunk in Archive({self._task.binary.model_layout(): model}, {}).chunks():
+                self._gate.check()
+                yield chunk
+        except OSError as error:  # else it would be taken for one of the connection
+            summary = f"The model cannot be read: {self._task.model.uri}"
+            raise storage_fault(summary, Phase.START, error) from error
 
     def _create(self, *, model: str | None, user: str) -> None:
         config = container_config(

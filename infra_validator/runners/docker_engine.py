@@ -81,7 +81,8 @@ class Engine:
                 closing.callback(client.close)
                 if self._settings.api_version:  # else the engine has been asked for its own
                     client.version()
-            except (docker.errors.DockerException, OSError) as error:
+            # The library refuses an address that is none by a ValueError.
+            except (docker.errors.DockerException, OSError, ValueError) as error:
                 said = str(error) if way is None else f"{way.errors()}\n{error}".strip()
                 raise FaultError(docker_faults.diagnose_no_engine(url, said)) from error
             yield client

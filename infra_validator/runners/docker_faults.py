@@ -76,7 +76,7 @@ _STARTING: _Table = _table(
     (r"network .* not found", "configuration_invalid", f"{_DOCKER}.network: there is none such"),
     (r"range of cpus", "configuration_invalid", f"{_DOCKER}.cpus: more than there are"),
     (
-        r"unable to find (?:user|group)",
+        r"unable to find (?:user|group)|uids and gids must be in range",
         "configuration_invalid",
         f"{_DOCKER}.user: the image has no such user or group",
     ),
@@ -120,6 +120,23 @@ def diagnose_engine_error(message: str, phase: Phase, image: str) -> Fault:
         detail=message,
         hint=hint,
         evidence=Evidence(events=(first_line(message),)),
+    )
+
+
+def diagnose_no_credentials(registry: str, message: str) -> Fault:
+    """The program that keeps the credentials for a registry does not give them.
+
+    Args:
+        registry: whose they are.
+        message: what the client library says.
+    """
+    return fault(
+        "image_pull_denied",
+        Phase.IMAGE,
+        f"Docker's credentials for {registry} cannot be had: {first_line(message)}",
+        detail=message,
+        hint="Correct credsStore and credHelpers in Docker's config.json, so that `docker pull` "
+        "works for the user who runs the validator, or remove them.",
     )
 
 
@@ -182,6 +199,16 @@ def diagnose_missing_source(index: int, source: str) -> Fault:
         "mount_source_missing",
         Phase.STAGE,
         f"{_DOCKER}.mounts[{index}].source: {source} does not exist on the engine's host.",
+    )
+
+
+def diagnose_missing_volume(index: int, name: str) -> Fault:
+    """A volume of `mounts` that the engine does not have, and would make and keep."""
+    return fault(
+        "mount_source_missing",
+        Phase.STAGE,
+        f"{_DOCKER}.mounts[{index}].source: the engine has no volume {name!r}.",
+        hint="Make it with `docker volume create`, or correct ServingSpec.local_docker.mounts.",
     )
 
 

@@ -268,11 +268,24 @@ class ImageProvider:
         return {"fromImage": name, "tag": version, **({"platform": platform} if platform else {})}
 
     def _credentials(self, client: docker.DockerClient) -> dict[str, str]:
-        """Those of Docker's own configuration."""
-        from docker import auth
+        """Those of Docker's own configuration.
+
+        Raises:
+            FaultError: if the program that keeps them cannot be asked.
+        """
+        import docker
+        from docker import auth, credentials
 
         registry, _ = auth.resolve_repository_name(self._parameters()["fromImage"])
-        header = auth.get_config_header(client.api, registry)
+        try:
+            header = auth.get_config_header(client.api, registry)
+        except (
+            docker.errors.DockerException,
+            credentials.StoreError,  # of older versions of the library
+            ValueError,  # of what the program prints
+            KeyError,
+        ) as error:
+            raise FaultError(docker_faults.diagnose_no_credentials(registry, str(error))) from error
         return {"X-Registry-Auth": header} if header else {}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import ipaddress
 import logging
 import platform as this_platform
 import threading
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra_validator.docker_config import MODEL_BASE, DockerSettings
-from infra_validator.faults import Fault, FaultError, Phase, fault
+from infra_validator.faults import Blame, Fault, FaultError, Phase, fault
 from infra_validator.files import storage_fault
 from infra_validator.model_source import ModelSource
 from infra_validator.runners import docker_causes, docker_faults
@@ -83,6 +85,7 @@ class LocalDockerPlatform:
             try:
                 if self._engine.is_local and not _in_container():
                     self._check_mounts(str(client.info().get("Name")))
+                self._check_volumes(client)
                 sweep(client, engine_is_local=self._engine.is_local)
             except (docker.errors.DockerException, OSError) as error:
                 raise FaultError(
@@ -97,6 +100,20 @@ class LocalDockerPlatform:
         for index, mount in enumerate(self._settings.mounts):
             if mount.source.startswith("/") and not _exists(Path(mount.source)):
                 raise FaultError(docker_faults.diagnose_missing_source(index, mount.source))
+
+    def _check_volumes(self, client: docker.DockerClient) -> None:
+        """Refuses volumes that are not there; the engine would make them, and keep them."""
+        import docker
+
+        for index, mount in enumerate(self._settings.mounts):
+            if not mount.source.startswith("/"):
+                try:
+                    client.api.inspect_volume(mount.source)
+                except docker.errors.NotFound as error:
+                    missing = docker_faults.diagnose_missing_volume(index, mount.source)
+                    raise FaultError(missing) from error
+                except docker.errors.APIError as error:  # a plugin's; creation tells, if need be
+                    _logger.info("The volume %s cannot be looked at: %s", mount.source, error)
 
 
 class LocalDockerRunner:
@@ -152,7 +169,15 @@ class LocalDockerRunner:
         return found if found is not None and there.exists() else None
 
     def find_cause(self, found: Fault, log: str) -> Fault:
-        """What of LocalDockerConfig is behind a fault, if that is so."""
+        """What of LocalDockerConfig is behind a fault, or the engine, if that is so.
+
+        An engine elsewhere that is cut off looks like a model that takes too long.
+        """
+        blamed_for_time = found.blame == Blame.MODEL and found.category.endswith("_timeout")
+        if blamed_for_time and self._seems_to_run():
+            self._look_again()
+            if self._fault is not None:
+                return dataclasses.replace(self._fault, phase=found.phase)
         delivery = self._identity.get("model_delivery")
         return docker_causes.find_cause(found, self._settings, log, delivery)
 
@@ -315,10 +340,11 @@ class LocalDockerRunner:
 
     def _publish_at(self) -> str:
         """Loopback, unless the port is reached from elsewhere."""
-        host = self._host()
-        if host == "::1":
-            return host
-        return LOOPBACK if host in {LOOPBACK, "localhost"} else ""
+        host = LOOPBACK if self._host() == "localhost" else self._host()
+        try:
+            return host if ipaddress.ip_address(host).is_loopback else ""
+        except ValueError:
+            return ""
 
     def _find_endpoint(self, client: docker.DockerClient) -> str | None:
         """Where the server is reached, or None if it has ended already."""

@@ -283,6 +283,31 @@ def test_a_model_of_links_is_copied(
     assert server_of(report)["model_delivery"] == "copy"
 
 
+def test_a_model_whose_main_file_is_a_link_in_its_folder_is_mounted(
+    validate: Validate, saved_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(saved_model, model)
+    (model / "real").mkdir()
+    (model / "saved_model.pb").rename(model / "real" / "graph.pb")
+    (model / "saved_model.pb").symlink_to("real/graph.pb")
+    report = validate(model=model, docker={"model_delivery": "MOUNT"})
+    assert report.verdict == Verdict.BLESSED, report.reason
+
+
+def test_what_cannot_be_copied_of_a_model_is_no_fault_of_the_engine(
+    validate: Validate, saved_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(saved_model, model)
+    (model / "assets").mkdir(exist_ok=True)
+    os.mkfifo(model / "assets" / "pipe")
+    report = validate(model=model, docker={"model_delivery": "COPY"})
+    assert told(report) == ("storage_failed", Blame.INFRASTRUCTURE, Phase.START)
+    assert report.fault is not None
+    assert "pipe is neither a file nor a folder" in report.fault.detail
+
+
 def test_a_model_with_a_link_to_nowhere_is_no_fault_of_the_engine(
     validate: Validate, saved_model: Path, tmp_path: Path
 ) -> None:
@@ -382,6 +407,19 @@ def test_a_validator_that_is_not_root_validates_its_private_model(
     server = report["binaries"][0]["attempts"][0]["server"]
     assert server["model_delivery"] == "mount"
     assert server["user"] == f"{USER}:12345"
+
+
+@needs_root
+def test_a_file_that_the_validator_may_not_copy_is_no_fault_of_the_engine(
+    validator: Callable[..., Validator], saved_model: Path, open_folder: Path
+) -> None:
+    model = private_copy(saved_model, open_folder / "model", (USER,))
+    (model / "variables" / "variables.index").chmod(0)
+    report = validator(
+        model=str(model), uid=USER, gid=12345, groups=[Path(_SOCKET).stat().st_gid]
+    ).report()
+    assert report["fault"]["category"] == "storage_denied", report["reason"]
+    assert "variables.index" in report["fault"]["detail"]
 
 
 @needs_root
@@ -520,6 +558,14 @@ def test_the_port_is_on_loopback_only(
     gateway = container.attrs["NetworkSettings"]["Gateway"]
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((gateway, int(bound["HostPort"])), timeout=_LIMIT_SECONDS)
+
+
+def test_another_loopback_address_is_published_on_alone(
+    start: Callable[..., tuple[LocalDockerRunner, Any]],
+) -> None:
+    _, container = start(host_ip_address="127.0.0.2")
+    [bound] = container.attrs["NetworkSettings"]["Ports"]["8500/tcp"]
+    assert bound["HostIp"] == "127.0.0.2"
 
 
 def test_the_server_can_be_reached_by_its_published_port(validate: Validate, split: Path) -> None:
@@ -1065,6 +1111,7 @@ def test_an_image_that_cannot_be_run_is_told(validate: Validate, tag: str) -> No
         ),
         ({"cpus": 4096}, "configuration_invalid", Blame.CONFIGURATION, "cpus"),
         ({"user": "no-such-user"}, "configuration_invalid", Blame.CONFIGURATION, "user"),
+        ({"user": "2147483648"}, "configuration_invalid", Blame.CONFIGURATION, "user"),
         (
             {"capabilities": ["NOTHING"]},
             "configuration_invalid",
@@ -1103,6 +1150,32 @@ def test_a_mount_source_that_does_not_exist_is_refused_before_anything_starts(
     assert told(report) == ("mount_source_missing", Blame.CONFIGURATION, Phase.STAGE)
     assert report.reason.startswith("ServingSpec.local_docker.mounts[1].source: /nowhere ")
     assert report.binaries == ()
+
+
+def test_a_volume_that_does_not_exist_is_refused_and_not_made(
+    engine: TestEngine, validate: Validate
+) -> None:
+    name = f"tests-{engine.run}-nowhere"
+    mounts = [pb.Mount(source=name, target="/a")]
+    report = validate("nowhere", docker={"mounts": mounts})
+    assert told(report) == ("mount_source_missing", Blame.CONFIGURATION, Phase.STAGE)
+    assert report.reason.startswith("ServingSpec.local_docker.mounts[0].source: ")
+    assert name in report.reason
+    assert engine.client.api.volumes(filters={"name": name})["Volumes"] in (None, [])
+
+
+@pytest.mark.parametrize("target", ["/usr", "/proc/x", "/model/m/1/x"])
+def test_a_mount_at_a_place_that_takes_none_is_named(
+    validate: Validate, tmp_path: Path, target: str
+) -> None:
+    (tmp_path / "file").touch()
+    mounts = [pb.Mount(source=str(tmp_path / "file"), target=target)]
+    report = validate(
+        model_name="m", docker={"mounts": mounts}, limits=pb.ValidationSpec(num_tries=3)
+    )
+    assert told(report) == ("configuration_invalid", Blame.CONFIGURATION, Phase.START)
+    assert report.reason.startswith("ServingSpec.local_docker.mounts[0]: ")
+    assert len(report.binaries[0].attempts) == 1
 
 
 def test_a_server_that_serves_but_is_not_reached_is_the_networks_fault(
@@ -1422,6 +1495,55 @@ def test_an_image_is_pulled_with_dockers_own_credentials(
             assert there.asked.is_set() is (policy == "ALWAYS")
 
 
+@pytest.mark.parametrize(
+    ("keeper", "pulled"),
+    [
+        ('read registry; echo \'{"Username": "me", "Secret": "secret"}\'', True),
+        ("echo 'the keychain is locked'; exit 1", False),
+        ("echo nonsense", False),
+        ("echo '{}'", False),
+        (None, False),
+    ],
+)
+def test_the_program_that_keeps_dockers_credentials_is_asked(
+    engine: TestEngine,
+    validate: Validate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    keeper: str | None,
+    pulled: bool,
+) -> None:
+    """As where Docker's configuration came from another machine, with its credsStore."""
+    image = TinyImage({LABEL: engine.run})
+    login = base64.b64encode(b"me:secret").decode()
+
+    def answer(request: RegistryHandler) -> None:
+        if request.headers.get("Authorization") == f"Basic {login}":
+            image.serve(request)
+        else:
+            denied(request)
+
+    if keeper is not None:
+        program = tmp_path / "docker-credential-mine"
+        program.write_text(f"#!/bin/sh\n{keeper}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"credsStore": "mine"}))
+    with registry(answer) as there:
+        name = f"{there.address}/a/b"
+        with removing_image(engine, f"{name}:1"):
+            report = validate("1", image_name=name, limits=pb.ValidationSpec(num_tries=3))
+    if pulled:
+        assert server_of(report)["image_digests"] == [f"{name}@{image.digest}"]
+        return
+    assert told(report) == ("image_pull_denied", Blame.INFRASTRUCTURE, Phase.IMAGE)
+    assert there.address in report.reason
+    assert report.fault is not None
+    assert "credsStore" in report.fault.hint
+    assert len(report.binaries[0].attempts) == 1
+
+
 def test_an_image_is_pulled_by_its_digest(engine: TestEngine) -> None:
     image = TinyImage({LABEL: engine.run})
     with registry(image.serve) as there:
@@ -1601,6 +1723,30 @@ def test_an_engine_that_does_not_answer_at_the_end_is_told(
         "stand-in",
         split=split,
         docker={"client_base_url": proxy.address, "client_timeout_seconds": 10},
+        observer=hold,
+    )
+    assert told(report) == ("engine_lost", Blame.INFRASTRUCTURE, Phase.QUERY)
+
+
+def test_a_limit_that_passes_while_the_engine_is_cut_off_is_not_the_models_fault(
+    validate: Validate, split: Path, proxy: EngineProxy
+) -> None:
+    """As with an engine on another machine, when the network between them fails."""
+
+    def hold(event: Event) -> None:
+        if isinstance(event, PhaseBegan) and event.phase == Phase.QUERY:
+            proxy.hold()
+        elif isinstance(event, PhaseBegan) and event.phase == Phase.STOP:
+            proxy.release()
+
+    report = validate(
+        "stand-in",
+        split=split,
+        env={"STAND_IN_FAULT": "hang_on_request"},
+        docker={"client_base_url": proxy.address, "client_timeout_seconds": 5},
+        limits=pb.ValidationSpec(
+            num_tries=1, max_loading_time_seconds=120, request_timeout_seconds=2
+        ),
         observer=hold,
     )
     assert told(report) == ("engine_lost", Blame.INFRASTRUCTURE, Phase.QUERY)

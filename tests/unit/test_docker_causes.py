@@ -258,6 +258,55 @@ def test_a_file_that_is_not_the_models_to_bring_is_not_the_models(place: str) ->
     assert find_cause(found, given, LOADING, "mount") is found
 
 
+MERGED = f"/var/lib/docker/overlay2/{'0a' * 32}/merged"
+FILE_OVER_FOLDER = f"mount /host/file:{MERGED}/usr, flags: 0x5001: not a directory"
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        # Recorded from an engine 20.10 with runc 1.1.
+        ("/usr", FILE_OVER_FOLDER),
+        ("/model/m/1/x", f"open {MERGED}/model/m/1/x: read-only file system"),
+        (
+            "/proc/x",
+            'error mounting "/host/file" to rootfs at "/proc/x": '
+            f'"{MERGED}/proc/x" cannot be mounted because it is inside /proc: unknown',
+        ),
+        (
+            "/sys/x",
+            'error mounting "/host/file" to rootfs at "/sys/x": '
+            f"mkdir {MERGED}/sys/x: read-only file system: unknown",
+        ),
+    ],
+)
+def test_a_mount_at_a_place_that_takes_none_is_named(target: str, said: str) -> None:
+    refused = fault("platform_failed", Phase.START, "It refuses.", detail=said)
+    mounts = [
+        pb.Mount(source="/host", target=target[:-1]),
+        pb.Mount(source="/host/file", target=target),
+    ]
+    found = find_cause(refused, settings(mounts=mounts), "", None)
+    assert (found.category, found.phase) == ("configuration_invalid", Phase.START)
+    assert found.summary.startswith("ServingSpec.local_docker.mounts[1]: /host/file cannot be ")
+    assert target in found.summary
+    assert not found.transient
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("/other", FILE_OVER_FOLDER),
+        ("/file", FILE_OVER_FOLDER),  # that is on the host
+        ("/usr", FILE_OVER_FOLDER.replace("not a directory", "stale file handle")),
+    ],
+)
+def test_what_is_no_mount_of_the_configuration_is_the_engines(target: str, said: str) -> None:
+    refused = fault("platform_failed", Phase.START, "It refuses.", detail=said)
+    mounts = [pb.Mount(source="/host/file", target=target)]
+    assert find_cause(refused, settings(mounts=mounts), "", None) is refused
+
+
 def test_without_a_place_nobody_else_is_blamed() -> None:
     found = unread("model_not_delivered", "PERMISSION_DENIED: not for you")
     assert find_cause(found, settings(user="5:5"), LOADING, "mount") is found

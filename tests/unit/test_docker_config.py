@@ -119,6 +119,39 @@ def test_what_is_set_is_taken_and_nothing_else_changes(
 
 
 @pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("::1", "::1"),
+        ("[::1]", "::1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("localhost", "localhost"),
+        ("engine_1.example.com.", "engine_1.example.com."),
+        ("e", "e"),
+    ],
+)
+def test_a_host_is_a_name_or_an_address(text: str, host: str) -> None:
+    assert parse(host_ip_address=text).host_ip_address == host
+
+
+@pytest.mark.parametrize(
+    "text", ["http://127.0.0.1", "127.0.0.1:8500", "[::1]:1", "[]", "a b", " ", "-x", "a/b", ":"]
+)
+def test_what_is_no_host_is_refused(text: str) -> None:
+    assert refusal(host_ip_address=text).startswith(f"{DOCKER}.host_ip_address: {text!r} is ")
+
+
+def test_slashes_do_not_hide_a_place() -> None:
+    assert parse(mounts=[{"source": "/x", "target": "//y"}]).mounts[0].target == "/y"
+    taken = refusal(mounts=[{"source": "/x", "target": "//model//"}])
+    assert taken == f"{DOCKER}.mounts[0].target: '//model//' is taken already."
+
+
+def test_more_processes_than_linux_counts_are_refused() -> None:
+    assert parse(pids_limit=4194304).pids_limit == 4194304
+    assert refusal(pids_limit=4194305).startswith(f"{DOCKER}.pids_limit: 4194305 is more than ")
+
+
+@pytest.mark.parametrize(
     ("text", "size"),
     [
         ("", 0),

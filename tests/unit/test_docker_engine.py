@@ -113,6 +113,16 @@ def test_where_published_ports_are_reached(address: str, is_local: bool, host: s
     assert (found.is_local, found.host) == (is_local, host)
 
 
+@pytest.mark.parametrize(
+    "address", ["tcp://[::1", "tcp://there:port", "tcp://there:99999", "127.0.0.1:1", "ftp://x"]
+)
+def test_an_address_that_is_none_is_told(address: str) -> None:
+    with pytest.raises(FaultError) as caught, engine(client_base_url=address).connect():
+        pass
+    assert caught.value.fault.category == "engine_unavailable"
+    assert address in caught.value.fault.summary
+
+
 FIRST = ["-o", "ConnectTimeout=30", "-T"]
 DIAL = ["docker", "system", "dial-stdio"]
 

@@ -280,6 +280,11 @@ START = [
         "configuration_invalid",
         Blame.CONFIGURATION,
     ),
+    (
+        "uids and gids must be in range 0-2147483647",
+        "configuration_invalid",
+        Blame.CONFIGURATION,
+    ),
     ("Duplicate mount point: /tmp", "configuration_invalid", Blame.CONFIGURATION),
     ("containerd: container not started", "platform_failed", Blame.INFRASTRUCTURE),
     (
@@ -320,6 +325,7 @@ def test_a_removed_container_is_no_matter_of_memory() -> None:
         ('invalid CapAdd: unknown capability: "CAP_NOTHING"', "capabilities"),
         ("runc create failed: wrong rlimit value: RLIMIT_NOTHING: unknown", "ulimits"),
         ("unable to find group nogroup2: no matching entries in group file", "user"),
+        ("uids and gids must be in range 0-2147483647", "user"),
         ("Duplicate mount point: /tmp", "mounts"),
     ],
 )
