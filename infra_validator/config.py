@@ -250,10 +250,12 @@ def _positive(field: str, value: float, default: float) -> float:
 def _parse_model_name(name: str) -> str:
     if not name:
         return DEFAULT_MODEL_NAME
-    if name in {".", ".."} or len(name.encode()) > 200 or re.search(r"[/\x00-\x1f\x7f]", name):
+    # TensorFlow looks for variables by a pattern that the model's folder becomes a part of.
+    if name in {".", ".."} or len(name.encode()) > 200 or re.search(r"[/\[\\\x00-\x1f\x7f]", name):
         raise SpecError(
-            f"ServingSpec.model_name: {name!r} cannot be the name of a folder; use at most 200 "
-            "bytes, none of them a slash or a control character."
+            f"ServingSpec.model_name: {name!r} cannot be the name of a model's folder; use at most "
+            "200 bytes, none of them a slash, a backslash, an opening bracket or a control "
+            "character."
         )
     return name
 

@@ -271,6 +271,8 @@ def test_every_limit_is_either_refused_by_name_or_positive(field: str, value: in
         (serving(model_name=".."), "ServingSpec.model_name"),
         (serving(model_name="a\nb"), "ServingSpec.model_name"),
         (serving(model_name="a\0b"), "ServingSpec.model_name"),
+        (serving(model_name="a[b]"), "ServingSpec.model_name"),
+        (serving(model_name="a\\b"), "ServingSpec.model_name"),
         (serving(model_name="a\x7fb"), "ServingSpec.model_name"),
         (serving(model_name="x" * 201), "ServingSpec.model_name"),
         (serving(model_name="ü" * 101), "ServingSpec.model_name"),
