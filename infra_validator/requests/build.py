@@ -70,6 +70,7 @@ def make_requests(
         )
     else:
         made = list(_from_signatures(files, model, asked, examples, notes))
+    _note_unasked(_wanted(asked), made, notes)
     return Made(tuple(number(made, model_name)), tuple(dict.fromkeys(notes)))
 
 
@@ -121,6 +122,15 @@ def _wanted(asked: RequestConfig) -> tuple[str, ...] | None:
     if not asked.source.signatures_chosen or asked.signature_names == (ALL,):
         return None
     return asked.signature_names
+
+
+def _note_unasked(wanted: Sequence[str] | None, made: Sequence[Draft], notes: list[str]) -> None:
+    """A file may hold requests to some of the chosen signatures only."""
+    asked = {name for draft in made for name in draft.signature.split(", ")}
+    for name in sorted(set(wanted or ()) - asked):
+        notes.append(
+            f"The signature {name!r} was not asked: no request to it was taken from the file."
+        )
 
 
 def _from_log(

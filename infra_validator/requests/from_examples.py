@@ -249,7 +249,8 @@ class _Filler:
         if len(sizes) > 1:
             raise unsupported(
                 f"The signature {name!r} has inputs of different fixed batch sizes: "
-                f"{', '.join(map(str, sorted(filter(None, sizes))))}."
+                f"{', '.join(map(str, sorted(filter(None, sizes))))}; set those that are not per "
+                "example by RequestSpec.tensorflow_serving.input_constants."
             )
         return sizes.pop() if sizes else None
 

@@ -211,7 +211,7 @@ X = {"x": TensorSpec("DT_FLOAT", (None, 2))}
             {"x": TensorSpec("DT_FLOAT", (2, 1)), "y": TensorSpec("DT_FLOAT", (3, 1))},
             [{"x": [1.0], "y": [1.0]}],
             {},
-            "different fixed batch sizes: 2, 3",
+            "different fixed batch sizes: 2, 3; set those that are not per example by",
         ),
     ],
 )

@@ -346,6 +346,26 @@ def test_recorded_traffic_is_sent_as_it_is(tf1: Served, tmp_path: Path) -> None:
     assert [one.signature for one in chosen.requests] == ["regress"]
 
 
+@pytest.mark.parametrize("field", ["prediction_log_file", "json_file"])
+def test_a_chosen_signature_that_a_file_does_not_ask_is_told(
+    tf1: Served, tmp_path: Path, field: str
+) -> None:
+    path = tmp_path / "requests"
+    if field == "json_file":
+        path.write_text(json.dumps({"signature_name": "raw", "instances": [[1, 2, 3]]}))
+    else:
+        made = tf1.make(serving={"signature_names": ["raw"]}, from_signature=True, query=False)
+        with path.open("wb") as file:
+            write_records(file, map(to_warmup_record, made.requests))
+    made = tf1.make(
+        query=False, serving={"signature_names": ["raw", "classify"]}, **{field: str(path)}
+    )
+    assert [request.signature for request in made.requests] == ["raw"]
+    assert made.notes == (
+        "The signature 'classify' was not asked: no request to it was taken from the file.",
+    )
+
+
 def test_requests_in_the_form_of_the_rest_api(zoo: Served, tmp_path: Path) -> None:
     path = tmp_path / "requests.json"
     rows = [{"vector": [1, 2, 3], "count": 4}, {"vector": [0.5, 0, 0], "count": 0}]
