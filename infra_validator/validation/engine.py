@@ -9,6 +9,7 @@ import datetime
 import functools
 import io
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -287,6 +288,7 @@ class _Validation:
         target = self._stamp_target()
         if target is not None:
             _check_apart(self._model.uri, target)
+            _check_place(self._files, target)
         self._prepare(platform, self._model)
         self._timeline.finish()
         return platform
@@ -495,11 +497,7 @@ class _Validation:
             if there is None:
                 copy_tree(self._files, str(copy), target, self._cancellation.check)
         except OSError as error:
-            raise storage_fault(
-                f"The model with warm-up requests cannot be written: {target}",
-                Phase.WARM_UP,
-                error,
-            ) from error
+            raise _not_written(target, Phase.WARM_UP, error) from error
         model = ModelSource(
             target, self._files, self._workspace, self._cancellation.check, copy=copy
         )
@@ -618,6 +616,29 @@ class _Validation:
         records = self._stamped.records
         taken = f"{records} of them" if records < sent else "it" if sent == 1 else "them"
         return f"{answered}; it was loaded again with {taken} as warm-up."
+
+
+def _not_written(target: str, phase: Phase, error: OSError) -> FaultError:
+    return storage_fault(
+        f"The model with warm-up requests cannot be written: {target}", phase, error
+    )
+
+
+def _check_place(files: FileSystem, target: str) -> None:
+    """Finds a place that cannot be written to before any server starts, where asking tells it."""
+    there = local_path(target)
+    try:
+        if there is None:
+            with storage_errors():
+                files.exists(target)
+            return
+        above = next(folder for folder in there.absolute().parents if os.access(folder, os.F_OK))
+        if not above.is_dir():
+            raise NotADirectoryError(f"{above} is no folder")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(f"{above} may not be written to")
+    except OSError as error:
+        raise _not_written(target, Phase.STAGE, error) from error
 
 
 def _check_apart(model: str, target: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -571,6 +572,37 @@ def test_the_stamped_model_cannot_lie_in_the_model(
     assert report.fault.category == "configuration_invalid"
     assert report.binaries == ()
     assert content(saved_model) == before
+
+
+def test_a_place_that_cannot_hold_the_stamped_model_is_told_before_any_server_starts(
+    saved_model: Path, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    if os.access(locked, os.W_OK):  # root may write everywhere but where nobody can
+        real = os.access
+        monkeypatch.setattr(
+            os, "access", lambda p, mode: real(p, mode) and (mode == os.F_OK or p != locked)
+        )
+    for parent, why in [("file", "file is no folder"), ("locked", "locked may not be written to")]:
+        target = tmp_path / parent / "not there" / "stamped"
+        report = run(saved_model, split=split, make_warmup=True, stamp_uri=str(target))
+        assert report.fault is not None
+        assert (report.fault.category, report.fault.phase) == ("storage_denied", Phase.STAGE)
+        assert report.reason == f"The model with warm-up requests cannot be written: {target}."
+        assert why in report.fault.detail
+        assert report.binaries == ()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "locked"]
+
+
+def test_a_storage_that_cannot_take_the_stamped_model_is_told_before_any_server_starts(
+    saved_model: Path, split: Path
+) -> None:
+    report = run(saved_model, split=split, make_warmup=True, stamp_uri="nosuch://bucket/stamped")
+    assert report.fault is not None
+    assert (report.fault.category, report.fault.phase) == ("storage_denied", Phase.STAGE)
+    assert report.binaries == ()
 
 
 @pytest.fixture
