@@ -38,6 +38,7 @@ from infra_validator.report import (
     Report,
     WarmUpReport,
 )
+from infra_validator.request_config import Source
 from infra_validator.requests.examples import Examples
 from infra_validator.requests.request import Request, to_warmup_record
 from infra_validator.runners.base import Closes, Platform, ServerTask, progress_of
@@ -57,6 +58,7 @@ from infra_validator.validation.outcome import (
     judge_binary,
     judge_fault,
     with_caching_hint,
+    with_made_up_hint,
     worth_trying_alone,
 )
 from infra_validator.validation.progress import AttemptEnded, Observer, Subject, ignore
@@ -461,6 +463,9 @@ class _Validation:
             explained = explain(
                 report.fault, self._files, trial.model.uri, report.server.get("versions") or {}
             )
+            asked = self._config.requests
+            if asked is not None and asked.source.kind == Source.SIGNATURE:
+                explained = with_made_up_hint(explained)
             report = dataclasses.replace(report, fault=explained)
         self._attempts[index].append(report)
         for note in report.notes:

@@ -144,6 +144,23 @@ def test_a_server_that_quotes_a_request_does_not_bring_it_into_the_report(
     assert not any(b"hunter2" in content for content in report.files().values())
 
 
+def test_a_model_that_refuses_made_up_values_is_told_how_else_to_be_asked(tmp_path: Path) -> None:
+    def positive(x: Any) -> Any:
+        tf.debugging.assert_positive(x)
+        return {"y": x}
+
+    module = tf.Module()
+    spec = tf.TensorSpec([None], tf.float32, name="x")
+    module.positive = tf.function(positive, input_signature=[spec])
+    tf.saved_model.save(module, str(tmp_path / "model"), {"serving_default": module.positive})
+    split = write_split(tmp_path / "split", [example_bytes(x=1.0)])
+    made_up = run(tmp_path / "model", split=split, request_fields={"from_signature": True})
+    assert made_up.fault is not None
+    assert (made_up.verdict, made_up.fault.category) == (Verdict.NOT_BLESSED, "request_failed")
+    assert "RequestSpec.prediction_log_file" in made_up.fault.hint
+    assert run(tmp_path / "model", split=split, num_examples=1).verdict == Verdict.BLESSED
+
+
 def test_each_request_has_a_deadline_of_its_own(
     saved_model: Path, split: Path, stand_in: str
 ) -> None:

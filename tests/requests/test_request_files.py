@@ -64,6 +64,12 @@ def empty_log() -> bytes:
     return log.SerializeToString()
 
 
+def without_tasks() -> bytes:
+    log = prediction_log_pb2.PredictionLog()
+    log.multi_inference_log.request.SetInParent()
+    return log.SerializeToString()
+
+
 def write_log(path: Path, *records: bytes) -> str:
     with path.open("wb") as file:
         write_records(file, records)
@@ -104,6 +110,7 @@ def test_what_is_no_request_is_skipped_and_counted(tmp_path: Path) -> None:
         ([predict_log(), b"\xff\xff"], None, "record 2 is not a PredictionLog"),
         ([b""], None, "record 1 is not a PredictionLog"),
         ([empty_log()], None, "record 1 (predict_log) holds no request"),
+        ([without_tasks()], None, "record 1 (multi_inference_log) asks no signature"),
         ([session_log()], None, "no request that can be sent"),
     ],
 )
