@@ -70,7 +70,8 @@ def make_requests(
         )
     else:
         made = list(_from_signatures(files, model, asked, examples, notes))
-    _note_unasked(_wanted(asked), made, notes)
+    if asked.source.uri is not None:
+        _note_unasked(_wanted(asked), made, notes)
     return Made(tuple(number(made, model_name)), tuple(dict.fromkeys(notes)))
 
 
@@ -126,7 +127,7 @@ def _wanted(asked: RequestConfig) -> tuple[str, ...] | None:
 
 def _note_unasked(wanted: Sequence[str] | None, made: Sequence[Draft], notes: list[str]) -> None:
     """A file may hold requests to some of the chosen signatures only."""
-    asked = {name for draft in made for name in draft.signature.split(", ")}
+    asked = {name for draft in made for name in (draft.signature, *draft.signature.split(", "))}
     for name in sorted(set(wanted or ()) - asked):
         notes.append(
             f"The signature {name!r} was not asked: no request to it was taken from the file."

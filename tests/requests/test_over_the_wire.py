@@ -366,6 +366,21 @@ def test_a_chosen_signature_that_a_file_does_not_ask_is_told(
     )
 
 
+@pytest.mark.parametrize("field", ["json_file", "from_signature"])
+def test_a_signature_of_any_name_is_known_to_be_asked(tmp_path: Path, field: str) -> None:
+    module = tf.Module()
+    spec = tf.TensorSpec([None], tf.float32, name="x")
+    module.same = tf.function(lambda x: {"y": x}, input_signature=[spec])
+    tf.saved_model.save(module, str(tmp_path / "1"), {"one, two": module.same})
+    (tmp_path / "file").write_text('{"signature_name": "one, two", "inputs": [1]}')
+    source = {"json_file": str(tmp_path / "file"), "from_signature": True}[field]
+    made = Served(tmp_path, None, None).make(
+        query=False, serving={"signature_names": ["one, two"]}, **{field: source}
+    )
+    assert [request.signature for request in made.requests] == ["one, two"]
+    assert made.notes == ()
+
+
 def test_requests_in_the_form_of_the_rest_api(zoo: Served, tmp_path: Path) -> None:
     path = tmp_path / "requests.json"
     rows = [{"vector": [1, 2, 3], "count": 4}, {"vector": [0.5, 0, 0], "count": 0}]
