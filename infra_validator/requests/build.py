@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from infra_validator.config import RequestConfig
 from infra_validator.files import FileSystem
@@ -173,7 +173,8 @@ def _from_signatures(
     wanted = Asked(
         asked.num_examples, source.batch_sizes, source.input_features, source.input_constants
     )
-    count = max(asked.num_examples, *source.batch_sizes, *_fixed_sizes(signatures))
+    sizes = source.batch_sizes or _fixed_sizes(signatures, source.input_constants)
+    count = max(asked.num_examples, *sizes)
     knowledge = ModelFacts(facts.composites, facts.parses_examples)
     sources = []
     for split in choose_splits(examples, asked.split_name, source.split_names):
@@ -196,13 +197,13 @@ def _note_short(records: Records, wanted: int, notes: list[str]) -> None:
         )
 
 
-def _fixed_sizes(signatures: Sequence[Signature]) -> list[int]:
+def _fixed_sizes(signatures: Sequence[Signature], constants: Collection[str]) -> list[int]:
     """First dimensions that are fixed; where it is the batch's, as many examples are needed."""
     return [
         min(spec.shape[0] or 1, _MOST_FOR_FIXED)
         for signature in signatures
-        for spec in signature.inputs.values()
-        if spec.shape
+        for name, spec in signature.inputs.items()
+        if spec.shape and name not in constants
     ] or [1]
 
 

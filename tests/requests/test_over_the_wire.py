@@ -20,7 +20,7 @@ from infra_validator.requests.build import Made, make_requests
 from infra_validator.requests.examples import Examples
 from infra_validator.requests.request import Request, to_warmup_record
 from infra_validator.tfrecord import write_records
-from tests.conftest import write_split
+from tests.conftest import example_bytes, write_split
 from tests.model_server.embedded_server_process import running
 from tests.requests import models
 
@@ -364,6 +364,26 @@ def test_a_chosen_signature_that_a_file_does_not_ask_is_told(
     assert made.notes == (
         "The signature 'classify' was not asked: no request to it was taken from the file.",
     )
+
+
+@pytest.mark.parametrize("fields", [{}, {"batch_sizes": [2]}])
+def test_for_a_constant_no_more_examples_are_read(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """The third record lacks the feature, which matters to nobody."""
+    module = tf.Module()
+    module.masked = tf.function(
+        lambda x, mask: {"y": x * tf.reduce_sum(mask)},
+        input_signature=[
+            tf.TensorSpec([None], tf.float32, name="x"),
+            tf.TensorSpec([5], tf.float32, name="mask"),
+        ],
+    )
+    tf.saved_model.save(module, str(tmp_path / "1"), {"serving_default": module.masked})
+    features: list[dict[str, float]] = [{"x": 1.0}, {"x": 2.0}, {"z": 3.0}, {"x": 4.0}]
+    split = write_split(tmp_path / "split", [example_bytes(**one) for one in features])
+    made = Served(tmp_path, None, Examples({"train": str(split)})).make(
+        serving={"input_constants": {"mask": [1, 1, 1, 0, 0]}}, **fields
+    )
+    assert [request.batch_size for request in made.requests] == fields.get("batch_sizes", [1])
 
 
 @pytest.mark.parametrize("field", ["json_file", "from_signature"])
