@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from infra_validator import config
-from infra_validator.files import Gfile, absolute, is_missing
+from infra_validator.files import FileSystem, Gfile, absolute, is_missing
 from infra_validator.keys import LOAD_ONLY_NOTES
 from infra_validator.places import find_examples, find_model
 from infra_validator.proto import infra_validator_pb2 as pb
@@ -74,7 +74,7 @@ def validate(
     target = None if stamped_model is None else os.fspath(stamped_model)
     check_stamping(parsed, target)
     files = Gfile()
-    if target is not None and not is_missing(files, target):
+    if target is not None and _is_taken(files, target):
         raise SpecError(
             f"stamped_model: there is something at {target} already; name a folder that is not "
             "there yet."
@@ -129,6 +129,14 @@ def parse_specs(
     )
     # There is no pipeline whose cache could keep the outcome, and nothing to say of it.
     return dataclasses.replace(parsed, fail_execution_when_undetermined=True)
+
+
+def _is_taken(files: FileSystem, target: str) -> bool:
+    """Whether there is something at a path; where that cannot be told, using it tells why."""
+    try:
+        return not is_missing(files, target)
+    except OSError:
+        return False
 
 
 def check_stamping(parsed: config.ValidationConfig, target: str | None) -> None:

@@ -477,7 +477,8 @@ CATEGORIES: dict[str, Category] = _table(
             "storage_denied",
             Blame.INFRASTRUCTURE,
             False,
-            "Give the validator's user the right to read there, and correct the path's scheme.",
+            "Give the validator's user the right to read or write there, and correct the path's "
+            "scheme.",
         ),
         Category(
             "message_too_large",

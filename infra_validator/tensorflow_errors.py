@@ -17,20 +17,41 @@ _PYTHON_HINT = (
 )
 
 # What quotes a request (example_proto_fast_parsing.cc, example_proto_helper.cc,
-# string_to_number_op.cc, decode_csv_op.cc, gather_op.cc). A quoted text ends where a node or the
-# next line of a log begins: it may hold any character, and be cut before its closing quote.
+# string_to_number_op.cc, decode_csv_op.cc, parse_tensor_op.cc, example_parsing_ops.cc,
+# substr_op.cc). A quoted text ends where a node or the next line of a log begins: it may hold any
+# character, and be cut before its closing quote.
 _QUOTED_TEXT = re.compile(
-    r"(value: '|correctly convert string: |in record is not a valid \w+: )"
+    r"(value: '|correctly convert string: |in record(?: \d+)? is not a valid \w+: "
+    r"|parse tensor from proto: |as TensorProto, base64: |Error while parsing JSON: "
+    r"|out of range for string b')"
     r".*?(?=\n\s*\[\[|\n\d{4}-\d\d-\d\d \d\d:\d\d:|\Z)",
     re.DOTALL,
 )
-_QUOTED_INDEX = re.compile(r"(indices\[[\d,]*\] = )-?\d+")
+# Of one index, or of all of an element (gather_op.cc, scatter_nd_op.cc, sparse_tensor.h,
+# segment_reduction_ops_impl.h, dynamic_partition_op.cc, sparse_tensor_dense_matmul_op.cc).
+_QUOTED_INDEX = re.compile(
+    r"((?:indices|segment_ids|partitions)\[[\d,]*\] ==? |\b[km] \((?=-?\d+\) from index\[))"
+    r"(?:-?\d+|\[[-\d, ]*\])"
+)
 # Assert prints what it is given (logging_ops.cc), on one line: of tf.debugging.assert_less and the
 # like a message and the condition, then tensors.
 _ASSERTED = re.compile(
     r"(assertion failed: (?:(?:\[[^\]\n]*\] )?\[Condition [^\]\n]* did not hold[^\]\n]*\] )?)[^\n]+"
 )
-_MARKS = ("assertion failed: ", "value: '", "convert string: ", "is not a valid ", "indices[")
+_MARKS = (
+    "assertion failed: ",
+    "value: '",
+    "convert string: ",
+    "is not a valid ",
+    "from proto: ",
+    "base64: ",
+    "parsing JSON: ",
+    "for string b'",
+    "indices[",
+    "segment_ids[",
+    "partitions[",
+    ") from index[",
+)
 _HIDDEN = r"\1(not shown)"
 
 # Platforms keep the end of a log: the last MiB (of characters with four bytes at most), or fewer

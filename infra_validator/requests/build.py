@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from infra_validator.config import RequestConfig
 from infra_validator.files import FileSystem
@@ -70,6 +70,8 @@ def make_requests(
         )
     else:
         made = list(_from_signatures(files, model, asked, examples, notes))
+    if asked.source.uri is not None:
+        _note_unasked(_wanted(asked), made, notes)
     return Made(tuple(number(made, model_name)), tuple(dict.fromkeys(notes)))
 
 
@@ -123,6 +125,15 @@ def _wanted(asked: RequestConfig) -> tuple[str, ...] | None:
     return asked.signature_names
 
 
+def _note_unasked(wanted: Sequence[str] | None, made: Sequence[Draft], notes: list[str]) -> None:
+    """A file may hold requests to some of the chosen signatures only."""
+    asked = {name for draft in made for name in (draft.signature, *draft.signature.split(", "))}
+    for name in sorted(set(wanted or ()) - asked):
+        notes.append(
+            f"The signature {name!r} was not asked: no request to it was taken from the file."
+        )
+
+
 def _from_log(
     files: FileSystem, model: Model, asked: RequestConfig, notes: list[str]
 ) -> Sequence[Draft]:
@@ -162,7 +173,8 @@ def _from_signatures(
     wanted = Asked(
         asked.num_examples, source.batch_sizes, source.input_features, source.input_constants
     )
-    count = max(asked.num_examples, *source.batch_sizes, *_fixed_sizes(signatures))
+    sizes = source.batch_sizes or _fixed_sizes(signatures, source.input_constants)
+    count = max(asked.num_examples, *sizes)
     knowledge = ModelFacts(facts.composites, facts.parses_examples)
     sources = []
     for split in choose_splits(examples, asked.split_name, source.split_names):
@@ -185,13 +197,13 @@ def _note_short(records: Records, wanted: int, notes: list[str]) -> None:
         )
 
 
-def _fixed_sizes(signatures: Sequence[Signature]) -> list[int]:
+def _fixed_sizes(signatures: Sequence[Signature], constants: Collection[str]) -> list[int]:
     """First dimensions that are fixed; where it is the batch's, as many examples are needed."""
     return [
         min(spec.shape[0] or 1, _MOST_FOR_FIXED)
         for signature in signatures
-        for spec in signature.inputs.values()
-        if spec.shape
+        for name, spec in signature.inputs.items()
+        if spec.shape and name not in constants
     ] or [1]
 
 

@@ -115,7 +115,8 @@ class ExampleSource:
     def together(self, signatures: Sequence[Signature], notes: list[str]) -> Iterator[Draft]:
         """MultiInference requests to signatures of one input."""
         table = self._table_for(signatures[0])
-        for size in self._asked.batch_sizes or (1,):
+        only = drafts.only_size_of_examples(signatures[0])
+        for size in fitting_sizes(signatures[0], self._asked.batch_sizes, only, notes):
             for batch in self._batches(size, notes):
                 yield drafts.together(signatures, [table.examples[i] for i in batch])
 
@@ -249,7 +250,8 @@ class _Filler:
         if len(sizes) > 1:
             raise unsupported(
                 f"The signature {name!r} has inputs of different fixed batch sizes: "
-                f"{', '.join(map(str, sorted(filter(None, sizes))))}."
+                f"{', '.join(map(str, sorted(filter(None, sizes))))}; set those that are not per "
+                "example by RequestSpec.tensorflow_serving.input_constants."
             )
         return sizes.pop() if sizes else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -73,10 +74,12 @@ def _bodies(uri: str, content: bytes) -> Iterator[tuple[str, Any]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise invalid(_FIELD, uri, f"not a text in UTF-8, at byte {error.start}") from None
+    if not text.strip():
+        raise invalid(_FIELD, uri, "the file is empty")
     try:
-        whole = json.loads(text)
+        whole = _load(text)
     except json.JSONDecodeError as error:
-        lines = [line for line in text.splitlines() if line.strip()]
+        lines = [line for line in text.split("\n") if line.strip()]
         if len(lines) < 2 or not _is_json(lines[0]):
             raise invalid(_FIELD, uri, f"line {error.lineno}: {_why_unread(error)}") from None
         yield from _lines(uri, text)
@@ -91,17 +94,32 @@ def _bodies(uri: str, content: bytes) -> Iterator[tuple[str, Any]]:
 
 
 def _lines(uri: str, text: str) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    # JSON's texts may hold what else Python takes for the end of a line.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                yield f"line {number}", json.loads(line)
+                yield f"line {number}", _load(line)
             except (ValueError, RecursionError) as error:
                 raise invalid(_FIELD, uri, f"line {number}: {_why_unread(error)}") from None
+
+
+def _load(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        [(twice, _)] = collections.Counter(name for name, _ in pairs).most_common(1)
+        raise _BodyError(f"an object has {twice!r} twice")
+    return made
 
 
 def _why_unread(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON: {error.msg}"
+    if isinstance(error, _BodyError):
+        return f"not a request: {error}"
     if isinstance(error, RecursionError):
         return "not a request: it is nested too deeply"
     return "not a request: a number in it has too many digits"  # Python reads no longer ones
@@ -109,7 +127,7 @@ def _why_unread(error: Exception) -> str:
 
 def _is_json(line: str) -> bool:
     try:
-        json.loads(line)
+        _load(line)
     except json.JSONDecodeError:
         return False
     return True
@@ -240,6 +258,8 @@ def _on_examples(signature: Signature, body: Mapping[str, Any]) -> Draft:
 def _fill(feature: Any, value: Any) -> None:
     """As TensorFlow Serving does: whole numbers are int64, numbers with a point floats."""
     values = value if isinstance(value, list) else [value]
+    if any(isinstance(item, list) for item in values):
+        raise UnfitError("holds lists in a list")
     if all(isinstance(item, (str, Mapping)) for item in values):
         feature.bytes_list.value.extend(to_array(values, "DT_STRING").tolist())
     elif all(isinstance(item, int) for item in values):

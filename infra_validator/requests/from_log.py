@@ -89,6 +89,8 @@ def _draft(uri: str, number: int, record: bytes, skipped: dict[str, int]) -> Dra
     recorded = getattr(log, kind)
     if not recorded.HasField("request"):
         raise invalid(_FIELD, uri, f"record {number} ({kind}) holds no request")
+    if kind == "multi_inference_log" and not recorded.request.tasks:
+        raise invalid(_FIELD, uri, f"record {number} ({kind}) asks no signature")
     return _from_message(_METHODS[kind], recorded.request)
 
 

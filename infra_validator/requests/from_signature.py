@@ -98,7 +98,8 @@ class MadeUpSource:
     def together(self, signatures: Sequence[Signature], notes: list[str]) -> Iterator[Draft]:
         """MultiInference requests to signatures of one input."""
         example = self._example(signatures[0], notes)
-        for size in self._batch_sizes or (1,):
+        only = drafts.only_size_of_examples(signatures[0])
+        for size in fitting_sizes(signatures[0], self._batch_sizes, only, notes):
             yield drafts.together(signatures, [example] * size)
 
     def _example(self, signature: Signature, notes: list[str]) -> Any:

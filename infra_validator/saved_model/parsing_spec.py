@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -79,10 +80,23 @@ def _merged(specs: Sequence[ParsingSpec]) -> ParsingSpec | None:
     if not specs:
         return None
     return ParsingSpec(
-        tuple(dict.fromkeys(feature for spec in specs for feature in spec.context)),
-        tuple(dict.fromkeys(feature for spec in specs for feature in spec.sequences)),
+        _by_name(feature for spec in specs for feature in spec.context),
+        _by_name(feature for spec in specs for feature in spec.sequences),
         any(spec.is_sequence for spec in specs),
     )
+
+
+def _by_name(features: Iterable[ParsedFeature]) -> tuple[ParsedFeature, ...]:
+    """Each feature once: of several shapes a fixed one, which fits where an open one is taken."""
+    chosen: dict[str, ParsedFeature] = {}
+    for feature in features:
+        held = chosen.setdefault(feature.name, feature)
+        chosen[feature.name] = max(held, feature, key=_strictness)
+    return tuple(chosen.values())
+
+
+def _strictness(feature: ParsedFeature) -> tuple[bool, int]:
+    return None not in feature.shape, math.prod(size or 1 for size in feature.shape)
 
 
 class _Parser:

@@ -9,6 +9,7 @@ import datetime
 import functools
 import io
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ from infra_validator.report import (
     Report,
     WarmUpReport,
 )
+from infra_validator.request_config import Source
 from infra_validator.requests.examples import Examples
 from infra_validator.requests.request import Request, to_warmup_record
 from infra_validator.runners.base import Closes, Platform, ServerTask, progress_of
@@ -56,6 +58,7 @@ from infra_validator.validation.outcome import (
     judge_binary,
     judge_fault,
     with_caching_hint,
+    with_made_up_hint,
     worth_trying_alone,
 )
 from infra_validator.validation.progress import AttemptEnded, Observer, Subject, ignore
@@ -287,6 +290,7 @@ class _Validation:
         target = self._stamp_target()
         if target is not None:
             _check_apart(self._model.uri, target)
+            _check_place(self._files, target)
         self._prepare(platform, self._model)
         self._timeline.finish()
         return platform
@@ -459,6 +463,9 @@ class _Validation:
             explained = explain(
                 report.fault, self._files, trial.model.uri, report.server.get("versions") or {}
             )
+            asked = self._config.requests
+            if asked is not None and asked.source.kind == Source.SIGNATURE:
+                explained = with_made_up_hint(explained)
             report = dataclasses.replace(report, fault=explained)
         self._attempts[index].append(report)
         for note in report.notes:
@@ -495,11 +502,7 @@ class _Validation:
             if there is None:
                 copy_tree(self._files, str(copy), target, self._cancellation.check)
         except OSError as error:
-            raise storage_fault(
-                f"The model with warm-up requests cannot be written: {target}",
-                Phase.WARM_UP,
-                error,
-            ) from error
+            raise _not_written(target, Phase.WARM_UP, error) from error
         model = ModelSource(
             target, self._files, self._workspace, self._cancellation.check, copy=copy
         )
@@ -618,6 +621,29 @@ class _Validation:
         records = self._stamped.records
         taken = f"{records} of them" if records < sent else "it" if sent == 1 else "them"
         return f"{answered}; it was loaded again with {taken} as warm-up."
+
+
+def _not_written(target: str, phase: Phase, error: OSError) -> FaultError:
+    return storage_fault(
+        f"The model with warm-up requests cannot be written: {target}", phase, error
+    )
+
+
+def _check_place(files: FileSystem, target: str) -> None:
+    """Finds a place that cannot be written to before any server starts, where asking tells it."""
+    there = local_path(target)
+    try:
+        if there is None:
+            with storage_errors():
+                files.exists(target)
+            return
+        above = next(folder for folder in there.absolute().parents if os.access(folder, os.F_OK))
+        if not above.is_dir():
+            raise NotADirectoryError(f"{above} is no folder")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(f"{above} may not be written to")
+    except OSError as error:
+        raise _not_written(target, Phase.STAGE, error) from error
 
 
 def _check_apart(model: str, target: str) -> None:

@@ -27,6 +27,13 @@ _WARM_UP_HINT = (
     "RequestSpec.max_warmup_records."
 )
 
+_MADE_UP_HINT = (
+    "The request's values were made up (RequestSpec.from_signature), and a model may refuse them "
+    "with good reason: ask with examples (remove RequestSpec.from_signature), with recorded "
+    "requests (RequestSpec.prediction_log_file, RequestSpec.json_file), or set inputs in "
+    "RequestSpec.tensorflow_serving.input_constants."
+)
+
 
 def judge_fault(found: Fault | None) -> Verdict:
     """Only the model's own fault says something against the model."""
@@ -60,6 +67,13 @@ def with_caching_hint(found: Fault) -> Fault:
     if found.blame != Blame.INFRASTRUCTURE:
         return found
     return dataclasses.replace(found, hint=f"{found.hint} {_CACHING_HINT}".strip())
+
+
+def with_made_up_hint(found: Fault) -> Fault:
+    """The fault of a validation that asks with made-up values: they may be what is wrong."""
+    if found.category != "request_failed":
+        return found
+    return dataclasses.replace(found, hint=_MADE_UP_HINT)
 
 
 def worth_trying_alone(attempts: Sequence[AttemptReport]) -> bool:

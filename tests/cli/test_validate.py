@@ -248,6 +248,18 @@ def test_a_configuration_that_cannot_work_here_counts_as_wrong_usage(
         ("x.json", b"{bad", ["--requests", "x.json"], "--requests: x.json: line 1: not JSON"),
         ("x.log", b"no record", ["--requests", "x.log"], "--requests: x.log: not a readable"),
         ("x/y", b"", ["--requests", "x"], "--requests: the file of requests cannot be read"),
+        (
+            "x",
+            b"",
+            ["--from-signature", "--stamped-model", "x/y"],
+            "The model with warm-up requests cannot be written",
+        ),
+        (
+            "x",
+            b"",
+            ["--from-signature", "--stamped-model", "nosuch://x/y"],
+            "cannot be written: nosuch://x/y",
+        ),
     ],
 )
 def test_files_that_cannot_be_used_count_as_wrong_usage(

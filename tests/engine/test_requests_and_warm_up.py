@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -141,6 +142,23 @@ def test_a_server_that_quotes_a_request_does_not_bring_it_into_the_report(
     tail = "\n".join(report.binaries[0].attempts[-1].log_tail)
     assert "Could not parse example input" in tail
     assert not any(b"hunter2" in content for content in report.files().values())
+
+
+def test_a_model_that_refuses_made_up_values_is_told_how_else_to_be_asked(tmp_path: Path) -> None:
+    def positive(x: Any) -> Any:
+        tf.debugging.assert_positive(x)
+        return {"y": x}
+
+    module = tf.Module()
+    spec = tf.TensorSpec([None], tf.float32, name="x")
+    module.positive = tf.function(positive, input_signature=[spec])
+    tf.saved_model.save(module, str(tmp_path / "model"), {"serving_default": module.positive})
+    split = write_split(tmp_path / "split", [example_bytes(x=1.0)])
+    made_up = run(tmp_path / "model", split=split, request_fields={"from_signature": True})
+    assert made_up.fault is not None
+    assert (made_up.verdict, made_up.fault.category) == (Verdict.NOT_BLESSED, "request_failed")
+    assert "RequestSpec.prediction_log_file" in made_up.fault.hint
+    assert run(tmp_path / "model", split=split, num_examples=1).verdict == Verdict.BLESSED
 
 
 def test_each_request_has_a_deadline_of_its_own(
@@ -571,6 +589,37 @@ def test_the_stamped_model_cannot_lie_in_the_model(
     assert report.fault.category == "configuration_invalid"
     assert report.binaries == ()
     assert content(saved_model) == before
+
+
+def test_a_place_that_cannot_hold_the_stamped_model_is_told_before_any_server_starts(
+    saved_model: Path, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    if os.access(locked, os.W_OK):  # root may write everywhere but where nobody can
+        real = os.access
+        monkeypatch.setattr(
+            os, "access", lambda p, mode: real(p, mode) and (mode == os.F_OK or p != locked)
+        )
+    for parent, why in [("file", "file is no folder"), ("locked", "locked may not be written to")]:
+        target = tmp_path / parent / "not there" / "stamped"
+        report = run(saved_model, split=split, make_warmup=True, stamp_uri=str(target))
+        assert report.fault is not None
+        assert (report.fault.category, report.fault.phase) == ("storage_denied", Phase.STAGE)
+        assert report.reason == f"The model with warm-up requests cannot be written: {target}."
+        assert why in report.fault.detail
+        assert report.binaries == ()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "locked"]
+
+
+def test_a_storage_that_cannot_take_the_stamped_model_is_told_before_any_server_starts(
+    saved_model: Path, split: Path
+) -> None:
+    report = run(saved_model, split=split, make_warmup=True, stamp_uri="nosuch://bucket/stamped")
+    assert report.fault is not None
+    assert (report.fault.category, report.fault.phase) == ("storage_denied", Phase.STAGE)
+    assert report.binaries == ()
 
 
 @pytest.fixture

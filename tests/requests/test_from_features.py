@@ -17,7 +17,9 @@ from infra_validator.faults import Blame, FaultError
 from infra_validator.requests.drafts import Draft, batches
 from infra_validator.requests.examples import TF_EXAMPLE_FORMAT, Records
 from infra_validator.requests.from_examples import Asked, ExampleSource, ModelFacts
+from infra_validator.requests.from_signature import Knowledge, MadeUpSource
 from infra_validator.requests.mapping import check_inputs_exist
+from infra_validator.requests.request import Method
 from infra_validator.saved_model.composites import Composite, Kind
 from infra_validator.saved_model.reader import Signature, TensorSpec
 
@@ -211,7 +213,7 @@ X = {"x": TensorSpec("DT_FLOAT", (None, 2))}
             {"x": TensorSpec("DT_FLOAT", (2, 1)), "y": TensorSpec("DT_FLOAT", (3, 1))},
             [{"x": [1.0], "y": [1.0]}],
             {},
-            "different fixed batch sizes: 2, 3",
+            "different fixed batch sizes: 2, 3; set those that are not per example by",
         ),
     ],
 )
@@ -316,6 +318,10 @@ def test_classify_keeps_a_fixed_batch_size() -> None:
     signature = Signature("c", "tensorflow/serving/classify", spec)
     [draft] = source.requests(signature, ModelFacts(), [])
     assert (draft.batch_size, draft.description) == (3, "3 tf.Examples")
+    [draft] = source.together([signature], [])
+    assert (draft.method, draft.batch_size) == (Method.MULTI_INFERENCE, 3)
+    [draft] = MadeUpSource(Knowledge(), (), {}).together([signature], [])
+    assert (draft.method, draft.batch_size) == (Method.MULTI_INFERENCE, 3)
 
 
 def test_a_request_too_large_for_a_message_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from infra_validator.requests.build import Made, make_requests
 from infra_validator.requests.examples import Examples
 from infra_validator.requests.request import Request, to_warmup_record
 from infra_validator.tfrecord import write_records
-from tests.conftest import write_split
+from tests.conftest import example_bytes, write_split
 from tests.model_server.embedded_server_process import running
 from tests.requests import models
 
@@ -344,6 +344,61 @@ def test_recorded_traffic_is_sent_as_it_is(tf1: Served, tmp_path: Path) -> None:
         serving={"signature_names": ["regress"]},
     )
     assert [one.signature for one in chosen.requests] == ["regress"]
+
+
+@pytest.mark.parametrize("field", ["prediction_log_file", "json_file"])
+def test_a_chosen_signature_that_a_file_does_not_ask_is_told(
+    tf1: Served, tmp_path: Path, field: str
+) -> None:
+    path = tmp_path / "requests"
+    if field == "json_file":
+        path.write_text(json.dumps({"signature_name": "raw", "instances": [[1, 2, 3]]}))
+    else:
+        made = tf1.make(serving={"signature_names": ["raw"]}, from_signature=True, query=False)
+        with path.open("wb") as file:
+            write_records(file, map(to_warmup_record, made.requests))
+    made = tf1.make(
+        query=False, serving={"signature_names": ["raw", "classify"]}, **{field: str(path)}
+    )
+    assert [request.signature for request in made.requests] == ["raw"]
+    assert made.notes == (
+        "The signature 'classify' was not asked: no request to it was taken from the file.",
+    )
+
+
+@pytest.mark.parametrize("fields", [{}, {"batch_sizes": [2]}])
+def test_for_a_constant_no_more_examples_are_read(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """The third record lacks the feature, which matters to nobody."""
+    module = tf.Module()
+    module.masked = tf.function(
+        lambda x, mask: {"y": x * tf.reduce_sum(mask)},
+        input_signature=[
+            tf.TensorSpec([None], tf.float32, name="x"),
+            tf.TensorSpec([5], tf.float32, name="mask"),
+        ],
+    )
+    tf.saved_model.save(module, str(tmp_path / "1"), {"serving_default": module.masked})
+    features: list[dict[str, float]] = [{"x": 1.0}, {"x": 2.0}, {"z": 3.0}, {"x": 4.0}]
+    split = write_split(tmp_path / "split", [example_bytes(**one) for one in features])
+    made = Served(tmp_path, None, Examples({"train": str(split)})).make(
+        serving={"input_constants": {"mask": [1, 1, 1, 0, 0]}}, **fields
+    )
+    assert [request.batch_size for request in made.requests] == fields.get("batch_sizes", [1])
+
+
+@pytest.mark.parametrize("field", ["json_file", "from_signature"])
+def test_a_signature_of_any_name_is_known_to_be_asked(tmp_path: Path, field: str) -> None:
+    module = tf.Module()
+    spec = tf.TensorSpec([None], tf.float32, name="x")
+    module.same = tf.function(lambda x: {"y": x}, input_signature=[spec])
+    tf.saved_model.save(module, str(tmp_path / "1"), {"one, two": module.same})
+    (tmp_path / "file").write_text('{"signature_name": "one, two", "inputs": [1]}')
+    source = {"json_file": str(tmp_path / "file"), "from_signature": True}[field]
+    made = Served(tmp_path, None, None).make(
+        query=False, serving={"signature_names": ["one, two"]}, **{field: source}
+    )
+    assert [request.signature for request in made.requests] == ["one, two"]
+    assert made.notes == ()
 
 
 def test_requests_in_the_form_of_the_rest_api(zoo: Served, tmp_path: Path) -> None:

@@ -123,6 +123,33 @@ def test_several_parsers_of_one_input_are_taken_together(tmp_path: Path) -> None
     assert set(parsing.context) == {*PARSED, ParsedFeature("z", "DT_FLOAT", (1,))}
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "shape"),
+    [
+        (tf.io.FixedLenFeature([3], tf.float32), tf.io.VarLenFeature(tf.float32), (3,)),
+        (tf.io.VarLenFeature(tf.float32), tf.io.FixedLenFeature([3], tf.float32), (3,)),
+        (tf.io.FixedLenFeature([3], tf.float32), tf.io.FixedLenFeature([3, 1], tf.float32), (3,)),
+        (
+            tf.io.VarLenFeature(tf.float32),
+            tf.io.FixedLenSequenceFeature([2], tf.float32, allow_missing=True),
+            (None, 2),
+        ),
+    ],
+)
+def test_a_feature_that_is_parsed_in_several_ways_satisfies_all(
+    tmp_path: Path, one: Any, other: Any, shape: Any
+) -> None:
+    def function(examples: Any) -> Any:
+        both = [tf.io.parse_example(examples, {"v": kind})["v"] for kind in (one, other)]
+        dense = [tf.sparse.to_dense(x) if isinstance(x, tf.SparseTensor) else x for x in both]
+        return tf.size(dense[0]) + tf.size(dense[1])
+
+    parsing = uses(tmp_path, function).parsing
+    assert parsing is not None
+    assert parsing.context == (ParsedFeature("v", "DT_FLOAT", shape),)
+    function(tf.constant([make_example(parsing).SerializeToString()]))  # raises if it does not fit
+
+
 CONTEXT = {
     "n": tf.io.FixedLenFeature([], tf.int64),
     "v": tf.io.VarLenFeature(tf.float32),

@@ -64,6 +64,12 @@ def empty_log() -> bytes:
     return log.SerializeToString()
 
 
+def without_tasks() -> bytes:
+    log = prediction_log_pb2.PredictionLog()
+    log.multi_inference_log.request.SetInParent()
+    return log.SerializeToString()
+
+
 def write_log(path: Path, *records: bytes) -> str:
     with path.open("wb") as file:
         write_records(file, records)
@@ -104,6 +110,7 @@ def test_what_is_no_request_is_skipped_and_counted(tmp_path: Path) -> None:
         ([predict_log(), b"\xff\xff"], None, "record 2 is not a PredictionLog"),
         ([b""], None, "record 1 is not a PredictionLog"),
         ([empty_log()], None, "record 1 (predict_log) holds no request"),
+        ([without_tasks()], None, "record 1 (multi_inference_log) asks no signature"),
         ([session_log()], None, "no request that can be sent"),
     ],
 )
@@ -138,7 +145,8 @@ def nested(depth: int) -> Any:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "line 1: not JSON"),
+        ("", "the file is empty"),
+        (" \n", "the file is empty"),
         ("{", "line 1: not JSON"),
         (json.dumps({"instances": [ROW]}) + '\n{"inst', "line 2: not JSON"),
         ("5", "request 1: not a request: no JSON object"),
@@ -165,6 +173,12 @@ def nested(depth: int) -> Any:
         ({"signature_name": "classify", "examples": []}, "a list of at least one"),
         ({"signature_name": "classify", "examples": [1]}, "example 1 is no object"),
         ({"signature_name": "classify", "examples": [{"a": None}]}, "feature 'a' holds null"),
+        ({"signature_name": "classify", "examples": [{"a": [[1.5]]}]}, "'a' holds lists in a list"),
+        ('{"inputs": 1, "inputs": 2}', "not a request: an object has 'inputs' twice"),
+        (
+            json.dumps({"instances": [ROW]}) + '\n{"a": 1, "a": 1}',
+            "line 2: not a request: an object",
+        ),
         ({"signature_name": "single", "examples": [{}]}, 'by "instances" or "inputs"'),
         ("[" * 100_000, "nested too deeply"),
         (f"{json.dumps({'instances': [ROW]})}\n{'[' * 100_000}", "line 2: not a request: it is"),
@@ -188,6 +202,18 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "requests.json"
     path.write_bytes(b'{"a": "\xff"}')
     assert "UTF-8, at byte 7" in refused(lambda: read_json(Gfile(), str(path), MODEL, None, 9))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_text_on_a_line_may_hold_any_character(tmp_path: Path, end: str) -> None:
+    """Python takes some of them for the end of a line; JSON does not."""
+    path = tmp_path / "requests.json"
+    line = json.dumps({"instances": [{**ROW, "t": "a\u2028b\x85c"}]}, ensure_ascii=False)
+    path.write_bytes(f"{line}{end}{end}{line}".encode())
+    drafts = read_json(Gfile(), str(path), MODEL, None, 9)
+    assert [one.message.inputs["t"].string_val[0].decode() for one in drafts] == [
+        "a\u2028b\x85c"
+    ] * 2
 
 
 def test_a_signature_that_the_model_lacks_is_its_own_fault(tmp_path: Path) -> None:

@@ -1,4 +1,11 @@
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+import tensorflow as tf
 
 from infra_validator.tensorflow_errors import (
     find_missing_op,
@@ -52,6 +59,7 @@ PREFIX = "2026-01-02 03:04:05.678901: W tensorflow/core/framework/op_kernel.cc:1
         "Could not parse example input, value: 'hunter2...TRUNCATED",
         "StringToNumberOp could not correctly convert string: hunter2\nhunter2",
         "Field 3 in record is not a valid int32: hunter2",
+        'Cannot parse tensor from proto: 1 {\n  1: "hunter2"\n}',
     ],
 )
 @pytest.mark.parametrize(
@@ -69,6 +77,41 @@ def test_hides_an_index_but_not_what_is_right() -> None:
     assert hide_content("indices[0,3] = -31337 is not in [0, 2)") == (
         "indices[0,3] = (not shown) is not in [0, 2)"
     )
+
+
+QUOTES: dict[str, Callable[[], Any]] = {
+    "ParseExample": lambda: tf.io.parse_example(["hunter2"], {"a": tf.io.VarLenFeature("int64")}),
+    "DecodeCSV": lambda: tf.io.decode_csv(["hunter2"], [[0.0]]),
+    "StringToNumber": lambda: tf.strings.to_number(["hunter2"]),
+    "ParseTensor": lambda: tf.io.parse_tensor("hunter2", tf.float32),
+    "ParseTensor of fields": lambda: tf.io.parse_tensor(b"\x0a\x07hunter2", tf.float32),
+    "DecodeJSONExample": lambda: tf.io.decode_json_example(['{"features": "hunter2" no']),
+    "Substr": lambda: tf.strings.substr(["hunter2"], 100, 1),
+    "Gather": lambda: tf.gather([1, 2], [31337]),
+    "GatherNd": lambda: tf.gather_nd([[1, 2]], [[0, 31337]]),
+    "ScatterNd": lambda: tf.scatter_nd([[31337]], [1.0], [3]),
+    "UnsortedSegmentSum": lambda: tf.math.unsorted_segment_sum([1.0], [31337], 3),
+    "SparseSegmentSum": lambda: tf.sparse.segment_sum([1.0], [31337], [0]),
+    "DynamicPartition": lambda: tf.dynamic_partition([1.0], [31337], 2),
+    "SparseToDense": lambda: tf.sparse.to_dense(tf.SparseTensor([[0, 31337]], [1.0], [1, 5])),
+    "SparseTensorDenseMatMul": lambda: tf.sparse.sparse_dense_matmul(
+        tf.SparseTensor([[0, 31337]], [1.0], [1, 5]), tf.ones([5, 1])
+    ),
+}
+
+
+@pytest.mark.parametrize("name", QUOTES)
+def test_hides_what_the_ops_themselves_quote(name: str) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        QUOTES[name]()
+    said = caught.value.message
+    quoted = ("hunter2", base64.b64encode(b"hunter2").decode(), "31337")
+    if not any(text in said for text in quoted):
+        pytest.skip(f"TensorFlow {tf.__version__} quotes nothing here")
+    hidden = hide_content(said)
+    assert not any(text in hidden for text in quoted)
+    assert "(not shown)" in hidden
+    assert hide_content(hidden) == hidden
 
 
 @pytest.mark.parametrize("text", ["", "Op type not registered 'A'", "{{node a}} dims [1,2]"])
