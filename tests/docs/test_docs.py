@@ -26,6 +26,7 @@ from infra_validator.files import Gfile
 from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import Report, Verdict
 from infra_validator.requests.examples import Examples
+from infra_validator.requests.request import Method
 from infra_validator.runners import docker_faults, kubernetes
 from infra_validator.runners.docker_owner import MANAGED_LABEL
 from infra_validator.spec_text import Assigner
@@ -289,7 +290,7 @@ def test_every_field_of_the_report_is_described(kind: type[Any]) -> None:
 
 def test_the_values_of_enumerations_are_listed() -> None:
     text = prose(DOCS / "report.md")
-    for kind in (Phase, Verdict, report.Mode, faults.Blame):
+    for kind in (Phase, Verdict, report.Mode, report.ModelRole, faults.Blame, Method):
         for value in kind:
             assert f"`{value.value}`" in text, value
 
