@@ -5,12 +5,13 @@ All of it is made of printable characters, whatever model and server say.
 
 from __future__ import annotations
 
+import math
 import statistics
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from infra_validator.faults import Blame
+from infra_validator.faults import Blame, Phase
 from infra_validator.report import (
     AttemptReport,
     FirstRequestReport,
@@ -67,7 +68,7 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
             yield "Attempts", f"{len(binary.attempts)}{', the last with warm-up' * stamped}"
         asking = binary.asking_attempt
         yield "Requests", printable(_describe_requests(asking.requests))
-        yield "Phases", _describe_phases([*report.phases, *asking.phases])
+        yield "Phases", _describe_phases(report.phases, asking.phases)
     if not report.binaries:
         yield "Served by", "nothing; no server was started"
     if report.warm_up_records_written is not None:
@@ -175,8 +176,15 @@ def _describe_first(first: FirstRequestReport, several: bool) -> str:
     return f"{first.signature}{place}: {without} without warm-up, {with_} with it"
 
 
-def _describe_phases(phases: Sequence[PhaseReport]) -> str:
-    seconds: dict[str, float] = {}
-    for phase in phases:
-        seconds[phase.phase.value] = seconds.get(phase.phase.value, 0) + phase.seconds
-    return ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()) + " (seconds)"
+def _describe_phases(outside: Sequence[PhaseReport], attempt: Sequence[PhaseReport]) -> str:
+    """In the order in which they began. A phase may come again, as `stage` does on Kubernetes."""
+    began = attempt[0].started if attempt else math.inf
+    told = [_describe_phase(phase) for phase in outside if phase.started <= began]
+    # A server warms up while it loads; the validation's own is apart.
+    told += [("of which " * (p.phase == Phase.WARM_UP)) + _describe_phase(p) for p in attempt]
+    told += [_describe_phase(phase) for phase in outside if phase.started > began]
+    return ", ".join(told) + " (seconds)"
+
+
+def _describe_phase(phase: PhaseReport) -> str:
+    return f"{phase.phase.value} {phase.seconds:.2f}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from infra_validator.cli import exits
+from infra_validator.cli.completion import complete_folders
 from infra_validator.text import count, size
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ Exit codes:
 
 
 @click.command(epilog=_EPILOG, short_help="Show what a model says of itself.")
-@click.argument("model_dir", metavar="MODEL_DIR")
+@click.argument("model_dir", metavar="MODEL_DIR", shell_complete=complete_folders)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(model_dir: str, as_json: bool) -> int:
     """Show signatures, ops that servers lack, warm-up requests, versions and sizes of a SavedModel.

@@ -70,6 +70,7 @@ class PlainLines:
         self._began: float | None = None
         self._lock = threading.Lock()
         self._current: dict[str | None, PhaseBegan] = {}
+        self._due: dict[str | None, float] = {}
         self._ended = threading.Event()
 
     def observe(self, event: Event) -> None:
@@ -77,6 +78,7 @@ class PlainLines:
         if isinstance(event, PhaseBegan):
             with self._lock:
                 self._current[event.subject.binary] = event
+                self._due[event.subject.binary] = event.at + _STILL_SECONDS
             limit = "" if event.limit is None else f" (at most {event.limit:g} s)"
             self._write(f"{event.subject}: {event.phase.value}{limit}")
         elif isinstance(event, PhaseEnded):
@@ -97,11 +99,21 @@ class PlainLines:
             thread.join()
 
     def _remind(self) -> None:
-        while not self._ended.wait(_STILL_SECONDS):
+        wait = _STILL_SECONDS
+        # No phase that begins meanwhile is due before the wait is over.
+        while not self._ended.wait(wait):
+            now = time.monotonic()
             with self._lock:
-                current = list(self._current.values())
-            for event in current:
-                self._write(f"{event.subject}: still {event.phase.value}, {_time_of(event)}")
+                events = [one for name, one in self._current.items() if self._due[name] <= now]
+                self._due |= {one.subject.binary: now + _STILL_SECONDS for one in events}
+                waits = [self._due[name] - now for name in self._current]
+            wait = min(waits, default=_STILL_SECONDS)
+            for event in events:
+                limit = "" if event.limit is None else f" (at most {event.limit:g} s)"
+                self._write(
+                    f"{event.subject}: still {event.phase.value} after {_seconds(event):.0f} s"
+                    f"{limit}{_detail(event)}"
+                )
 
     def _write(self, text: str) -> None:
         now = time.monotonic()
@@ -173,7 +185,14 @@ def _describe(subject: Subject) -> Text:
 
 def _time_of(event: PhaseBegan) -> str:
     """How long a phase has gone on, of what it may take, and how far it has got."""
-    seconds = time.monotonic() - event.at
     limit = "" if event.limit is None else f" of {event.limit:g}"
+    return f"{_seconds(event):.0f}{limit} s{_detail(event)}"
+
+
+def _seconds(event: PhaseBegan) -> float:
+    return time.monotonic() - event.at
+
+
+def _detail(event: PhaseBegan) -> str:
     detail = shortened(first_line(printable(event.detail() or "")), _DETAIL_CHARACTERS)
-    return f"{seconds:.0f}{limit} s" + (f", {detail}" if detail else "")
+    return f", {detail}" if detail else ""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from infra_validator.cli.completion import complete_files
 from infra_validator.config import PLATFORMS_WITH_IMAGES, PLATFORMS_WITHOUT_IMAGES
 from infra_validator.specs import SpecError
 
@@ -151,6 +152,7 @@ def spec_options(command: Command) -> Command:
             "--requests",
             "requests_file",
             metavar="FILE",
+            shell_complete=complete_files,
             help="Ask with the requests in FILE instead of examples: recorded ones in a TFRecord "
             "file of PredictionLog, or ones in the REST API's form if its name ends in .json, "
             ".jsonl or .ndjson.",

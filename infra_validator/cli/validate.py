@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from infra_validator.cli import exits
+from infra_validator.cli.completion import complete_files, complete_folders
 from infra_validator.cli.spec_options import FIELD_OPTIONS, read_specs, spec_options
 from infra_validator.cli.wording import in_options
 from infra_validator.specs import SpecError
@@ -52,10 +53,11 @@ All fields of the specs, with their defaults: docs/protos.md.
 
 
 @click.command(epilog=_EPILOG, short_help="Serve a model and say whether it can be served.")
-@click.argument("model_dir", metavar="MODEL_DIR")
+@click.argument("model_dir", metavar="MODEL_DIR", shell_complete=complete_folders)
 @click.option(
     "--examples",
     metavar="PATH",
+    shell_complete=complete_files,
     help="What to ask the model with: a TFX Examples artifact, a folder of TFRecord files, one "
     "such file, or a pattern of file names. Without it, --requests or --from-signature the model "
     "is only loaded.",

@@ -126,15 +126,18 @@ def _served_by(binary: BinaryReport) -> str:
 def _question(report: Report) -> str:
     if report.mode == Mode.LOAD_ONLY:
         return "to load; no request was to be sent"
-    sent = [request for binary in report.binaries for request in binary.asking_attempt.requests]
+    asked = [binary for binary in report.binaries if binary.asking_attempt.requests]
+    sent = [request for binary in asked for request in binary.asking_attempt.requests]
     if not sent:
         return "to load, and to answer requests; none was sent"
     signatures = list(dict.fromkeys(request.signature for request in sent))
     answered = sum(request.seconds is not None for request in sent)
-    servers = f" of {len(report.binaries)} servers" if len(report.binaries) > 1 else ""
+    total = len(report.binaries)
+    reached = f"{total}" if len(asked) == total else f"{len(asked)} of {total}"
+    servers = f", on {reached} servers" if total > 1 else ""
     return (
-        f"to load, and to answer {count(len(sent), 'request')}{servers} to the "
-        f"{'signatures' if len(signatures) > 1 else 'signature'} {', '.join(signatures)}; "
+        f"to load, and to answer {count(len(sent), 'request')} to the "
+        f"{'signatures' if len(signatures) > 1 else 'signature'} {', '.join(signatures)}{servers}; "
         f"{'all' if answered == len(sent) else answered or 'none'} answered"
     )
 

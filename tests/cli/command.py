@@ -14,7 +14,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -89,9 +89,16 @@ def started(*given: object, **env: str) -> Iterator[subprocess.Popen[str]]:
 
 
 class Terminal:
-    """A command on a terminal of its own."""
+    """A command, or another program, on a terminal of its own."""
 
-    def __init__(self, *given: object, columns: int = 80, **env: str) -> None:
+    def __init__(
+        self,
+        *given: object,
+        columns: int = 80,
+        program: Sequence[str] | None = None,
+        cwd: Path | None = None,
+        **env: str,
+    ) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
@@ -99,10 +106,11 @@ class Terminal:
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
         self._process = subprocess.Popen(
-            arguments(*given),
+            program or arguments(*given),
             stdin=slave,
             stdout=slave,
             stderr=slave,
+            cwd=cwd,
             env=environment(env),
             start_new_session=True,
             preexec_fn=control,

@@ -16,6 +16,8 @@ import pytest
 from infra_validator.version import __version__
 from tests.cli.command import ESCAPE, Done, Terminal, arguments, environment, run, run_here
 
+PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
+
 
 def test_inspect_shows_the_model(saved_model: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
@@ -117,6 +119,11 @@ def test_wrong_commands_are_told(capsys: pytest.CaptureFixture[str]) -> None:
         ("infra-validator validate --platform local_d", "local_docker"),
         ("infra-validator validate --set serving_spec.local_docker.mem", "memory="),
         ("infra-validator doctor --platform kub", "kubernetes"),
+        ("infra-validator validate exp", "dir,exp"),
+        ("infra-validator inspect exp", "dir,exp"),
+        ("infra-validator validate --examples da", "file,da"),
+        ("infra-validator validate --requests re", "file,re"),
+        ("infra-validator report ou", "file,ou"),
     ],
 )
 def test_the_shell_completes(words: str, expected: str) -> None:
@@ -135,6 +142,31 @@ def test_shells_are_told_how_to_complete(shell: str) -> None:
     if shell == "bash" and done.code != 0:
         pytest.skip(f"click finds no bash of 4.4 or later: {done.err}")
     assert "_INFRA_VALIDATOR_COMPLETE" in done.out
+
+
+def test_a_real_bash_completes(tmp_path: Path) -> None:
+    if run(_INFRA_VALIDATOR_COMPLETE="bash_source").code != 0:
+        pytest.skip("click finds no bash of 4.4 or later")
+    (tmp_path / "exported").mkdir()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    shell = ["bash", "--norc", "--noprofile", "-i"]
+    terminal = Terminal(program=shell, columns=200, cwd=tmp_path, PATH=path, INPUTRC="/dev/null")
+    [setup] = (line for line in PAGE.read_text().splitlines() if "bash_source infra" in line)
+    terminal.type(f"{setup.strip()}; echo rea''dy\n")
+    terminal.read_until("ready")
+    for typed, completed in [
+        ("infra-validator va\t", "infra-validator validate "),
+        ("exp\t", "validate exported/"),
+        (
+            " --set serving_spec.local_docker.mem\t4g",
+            "exported/ --set serving_spec.local_docker.memory=4g",
+        ),
+        (" --set serving_spec.tensorflow_serving.e\tA", "serving_spec.tensorflow_serving.env.A"),
+    ]:
+        terminal.type(typed)
+        terminal.read_until(completed)
+    terminal.type("\x15exit\n")  # the line is cleared first
+    terminal.wait()
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

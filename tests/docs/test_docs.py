@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import importlib.util
 import re
 import subprocess
@@ -25,8 +26,10 @@ from infra_validator.files import Gfile
 from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.report import Report, Verdict
 from infra_validator.requests.examples import Examples
+from infra_validator.requests.request import Method
 from infra_validator.runners import docker_faults, kubernetes
 from infra_validator.runners.docker_owner import MANAGED_LABEL
+from infra_validator.spec_text import Assigner
 from infra_validator.specs import to_message
 from infra_validator.validation.engine import Candidate, validate
 from tests.pipelines.components import BringExamples, BringModel
@@ -287,7 +290,7 @@ def test_every_field_of_the_report_is_described(kind: type[Any]) -> None:
 
 def test_the_values_of_enumerations_are_listed() -> None:
     text = prose(DOCS / "report.md")
-    for kind in (Phase, Verdict, report.Mode, faults.Blame):
+    for kind in (Phase, Verdict, report.Mode, report.ModelRole, faults.Blame, Method):
         for value in kind:
             assert f"`{value.value}`" in text, value
 
@@ -486,6 +489,39 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "pinned_process", raising=False)
     return tmp_path
+
+
+def test_the_example_package_can_be_installed(tmp_path: Path) -> None:
+    blocks = marked(DOCS / "writing-a-platform.md")
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    for name in ("pinned_process.py", "pyproject.toml", "test_pinned_process.py"):
+        (source / name).write_text(blocks[name])
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).parent / "uv", "pip", "install", "--python", sys.executable),
+            *("--no-deps", "--no-build-isolation", "--offline", "--target", target, source),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (target / "pinned_process.py").exists()
+    [package] = importlib.metadata.distributions(path=[str(target)])
+    [point] = package.entry_points.select(group="infra_validator.platforms")
+    assert (point.name, point.value) == ("pinned_process", "pinned_process:PinnedProcessPlatform")
+
+
+@pytest.mark.usefixtures("third_party", "leaves_nothing")
+def test_the_example_platform_is_set_as_the_page_says(saved_model: Path) -> None:
+    [setting] = re.findall(r"--set '([^']*)'", (DOCS / "writing-a-platform.md").read_text())
+    specs = pb.Specs()
+    specs.serving_spec.custom_platform.name = "pinned_process"
+    path, _, value = setting.partition("=")
+    Assigner(specs).assign(path, value, "the page")
+    found = iv.validate(str(saved_model), serving_spec=specs.serving_spec)
+    assert found.verdict == Verdict.BLESSED, found.reason
 
 
 def validate_pinned(serving_spec: pb.ServingSpec, model: Path, split: Path) -> Report:

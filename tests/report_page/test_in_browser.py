@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -17,6 +18,7 @@ KINDS = (
 )
 VIEWS = {
     "desktop": {"width": 1280, "height": 900},
+    "tablet": {"width": 801, "height": 1100},
     "phone": {"width": 390, "height": 844},
     "small phone": {"width": 320, "height": 568},
     "dark": {"width": 1280, "height": 900, "dark": True},
@@ -67,6 +69,26 @@ def test_a_page_is_quiet_closed_and_no_wider_than_the_screen(
 
 def test_the_kinds_are_all_there_are(real_reports: dict[str, Report]) -> None:
     assert set(KINDS) == set(real_reports)
+
+
+@pytest.mark.parametrize("width", [1280, 801, 390])
+def test_a_long_text_does_not_break_the_words_beside_it(
+    page: Page, real_reports: dict[str, Report], tmp_path: Path, width: int
+) -> None:
+    binaries = []
+    for binary in real_reports["blessed_by_three"].binaries:
+        [attempt] = binary.attempts
+        carried = "; ".join(f"a_feature_{n}: DT_INT64 [8, 256] (made up)" for n in range(20))
+        requests = [dataclasses.replace(one, description=carried) for one in attempt.requests]
+        attempt = dataclasses.replace(attempt, requests=tuple(requests))
+        binaries.append(dataclasses.replace(binary, attempts=(attempt,)))
+    report = dataclasses.replace(real_reports["blessed_by_three"], binaries=tuple(binaries))
+    show(page, report, tmp_path, width=width)
+    lines = """[...document.querySelectorAll('td.lead code, td.method, th')].map(e => {
+      const range = document.createRange(); range.selectNodeContents(e.lastChild);
+      return [e.textContent, range.getClientRects().length]; })"""
+    broken = [(text, count) for text, count in page.value(lines) if count != 1]
+    assert broken == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -142,6 +142,24 @@ def test_requests_without_an_answer_are_counted_not_drawn() -> None:
     assert group["failed"] == ["no. 2 (x: DT_FLOAT [2])"]
 
 
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ([], "2 requests to the signature s; 1 answered"),
+        ([(0.1, 0.1)], "4 requests to the signature s, on 2 servers; 3 answered"),
+        ([()], "2 requests to the signature s, on 1 of 2 servers; 1 answered"),
+    ],
+)
+def test_what_was_asked_counts_the_servers_that_were_asked(
+    others: list[tuple[float, ...]], told: str
+) -> None:
+    reports = [report_of(0.5, None), *(report_of(*seconds) for seconds in others)]
+    binaries = tuple(report.binaries[0] for report in reports)
+    view = view_of(dataclasses.replace(reports[0], binaries=binaries))
+    asked = {label: text for label, text, _ in view["asked"]}
+    assert asked["Asked"] == f"to load, and to answer {told}"
+
+
 def test_the_failed_phase_is_marked() -> None:
     found = fault("request_failed", Phase.QUERY, "It failed.")
     attempt = AttemptReport(

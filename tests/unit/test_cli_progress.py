@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 
 import pytest
@@ -18,6 +19,13 @@ SERVER = Subject("a server\x1b[2J", 1)
 
 def began(phase: Phase, **given: object) -> PhaseBegan:
     return PhaseBegan(SERVER, phase, time.monotonic(), **given)  # type: ignore[arg-type]
+
+
+def wait_for(pattern: str, stream: io.StringIO, times: int = 1) -> None:
+    limit = time.monotonic() + 10
+    while len(re.findall(pattern, stream.getvalue())) < times:
+        assert time.monotonic() < limit, stream.getvalue()
+        time.sleep(0.01)
 
 
 def rendered(table: LiveTable, width: int = 60) -> list[str]:
@@ -59,10 +67,25 @@ def test_a_long_wait_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> No
     lines = PlainLines(stream)
     lines.observe(began(Phase.IMAGE, limit=1200.0, detail=lambda: "3 of 7 layers"))
     with lines.reminding():
-        limit = time.monotonic() + 10
-        while "still" not in stream.getvalue() and time.monotonic() < limit:
-            time.sleep(0.01)
-    assert "attempt 1: still image, 0 of 1200 s, 3 of 7 layers\n" in stream.getvalue()
+        still = r"attempt 1: still image after \d s \(at most 1200 s\), 3 of 7 layers\n"
+        wait_for(still, stream, times=3)
+
+
+def test_what_has_just_begun_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_STILL_SECONDS", 0.2)
+    stream = io.StringIO()
+    lines = PlainLines(stream)
+    with lines.reminding():
+        now = time.monotonic()
+        for name, went_on in (("long", 60.0), ("new", 0.0), ("ended", 60.0)):
+            lines.observe(PhaseBegan(Subject(name, 1), Phase.LOAD, now - went_on, 300.0))
+        lines.observe(PhaseEnded(Subject("ended", 1), Phase.LOAD, 60.0))
+        wait_for(r"long, attempt 1: still load after 6\d s \(at most 300 s\)\n", stream)
+        new = [line for line in stream.getvalue().splitlines() if "new" in line]
+        assert len(new) == 1 or time.monotonic() - now >= 0.2
+        wait_for(r"new, attempt 1: still load after \d s \(at most 300 s\)\n", stream)
+        assert time.monotonic() - now >= 0.2
+    assert "ended, attempt 1: still" not in stream.getvalue()
 
 
 def test_what_is_waited_for_is_told_in_short() -> None:

@@ -11,6 +11,7 @@ from infra_validator.report import (
     BinaryReport,
     FirstRequestReport,
     ModelRole,
+    PhaseReport,
     Verdict,
     WarmUpReport,
 )
@@ -31,9 +32,41 @@ def test_says_what_matters() -> None:
     assert told["Requests"] == (
         "2 sent (Predict serving_default), 1 answered, p50 1.0 ms, max 1.0 ms"
     )
-    assert told["Phases"] == "configure 0.10, stage 0.20, warm-up 0.25 (seconds)"
+    assert told["Phases"] == "configure 0.10, stage 0.20, of which warm-up 0.25 (seconds)"
     assert told["Note"] == "a note"
     assert log_tail(report) == ("first", "größe")
+
+
+@pytest.mark.parametrize(
+    ("outside", "attempt", "told"),
+    [
+        (
+            "configure 0 1, stage 1 1",
+            "start 2 1, schedule 3 1, image 4 1, stage 5 3, start 8 1, load 9 4, query 13 1, "
+            "stop 14 1",
+            "configure 1.00, stage 1.00, start 1.00, schedule 1.00, image 1.00, stage 3.00, "
+            "start 1.00, load 4.00, query 1.00, stop 1.00",
+        ),
+        (
+            "configure 0 1, stage 1 1, warm-up 9 2",
+            "start 2 1, load 3 4, warm-up 5 2, query 7 1, stop 8 1",
+            "configure 1.00, stage 1.00, start 1.00, load 4.00, of which warm-up 2.00, "
+            "query 1.00, stop 1.00, warm-up 2.00",
+        ),
+        ("configure 0 1, stage 1 1", "", "configure 1.00, stage 1.00"),
+    ],
+    ids=["kubernetes", "stamped", "not begun"],
+)
+def test_phases_are_told_as_they_happened(outside: str, attempt: str, told: str) -> None:
+    def read(text: str) -> tuple[PhaseReport, ...]:
+        entries = (entry.split() for entry in text.split(", ") if entry)
+        return tuple(PhaseReport(Phase(name), float(at), float(s)) for name, at, s in entries)
+
+    [binary] = make_report(None).binaries
+    changed = dataclasses.replace(binary.attempts[0], phases=read(attempt))
+    binary = dataclasses.replace(binary, attempts=(changed,))
+    report = make_report(None, phases=read(outside), binaries=(binary,))
+    assert dict(facts(report))["Phases"] == f"{told} (seconds)"
 
 
 def test_a_line_of_the_log_that_is_cut_says_so() -> None:
