@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Collection, Iterator, Sequence
 
+from infra_validator import text
 from infra_validator.config import RequestConfig
 from infra_validator.files import FileSystem
 from infra_validator.request_config import ALL, Source
@@ -192,8 +193,8 @@ def _from_signatures(
 def _note_short(records: Records, wanted: int, notes: list[str]) -> None:
     if len(records.values) < wanted:
         notes.append(
-            f"The split {records.split_name!r} holds only {len(records.values)} examples; "
-            f"{wanted} were asked for."
+            f"The split {records.split_name!r} holds only "
+            f"{text.count(len(records.values), 'example')}; {wanted} were asked for."
         )
 
 

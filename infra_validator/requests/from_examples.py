@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from infra_validator import text
 from infra_validator.requests import drafts
 from infra_validator.requests.drafts import Draft, batches, fitting_sizes
 from infra_validator.requests.examples import TF_EXAMPLE_FORMAT, Records
@@ -136,8 +137,8 @@ class ExampleSource:
         count = len(self._records.values)
         if count < size:
             notes.append(
-                f"The split {self._records.split_name!r} holds only {count} examples; they were "
-                f"repeated to make batches of {size}."
+                f"The split {self._records.split_name!r} holds only "
+                f"{text.count(count, 'example')}, repeated to make batches of {size}."
             )
         yield from batches(count, self._asked.num_examples, size)
 
