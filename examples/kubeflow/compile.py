@@ -35,7 +35,7 @@ def main() -> None:
     """Reads the arguments and writes the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("version", choices=("v1", "v2"), help="of Kubeflow Pipelines")
-    parser.add_argument("--image", required=True, help="of the steps; see Dockerfile")
+    parser.add_argument("--image", required=True, help="of the steps; see README.md")
     parser.add_argument("--root", required=True, help="folder or URI for what components write")
     parser.add_argument("--push-to", required=True, help="folder or URI of the served models")
     parser.add_argument(

@@ -1,5 +1,5 @@
 # The image of the steps for Kubeflow Pipelines v1: TFX 1.15, the last with its runner, on Python
-# 3.10, with this component and this pipeline's data and training code. From the repository's root:
+# 3.10, with this component, and this pipeline's data and training code. From the repository's root:
 #
 #     docker build -f examples/kubeflow/v1.Dockerfile -t penguin-1.15 .
 ARG BASE=python:3.10-slim
