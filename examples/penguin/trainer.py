@@ -79,7 +79,8 @@ def export(model: keras.Model, path: str, read: Read = read_examples) -> None:
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint("serving_default", serve)
-    archive.write_out(path, verbose=False)
+    keras.utils.disable_interactive_logging()  # else Keras prints what it wrote
+    archive.write_out(path)
 
 
 def _build_model(normalization: keras.layers.Normalization) -> keras.Model:

@@ -118,7 +118,7 @@ _NEEDED_FOR = {
     "ml-pipelines-sdk": "Needed in pipelines; install infra-validator with its dependencies.",
     "tfx": "Needed where pipelines run with the full TFX: pip install 'infra-validator[tfx]'.",
     "docker": "Needed for local_docker: pip install docker.",
-    "kubernetes": "Needed for kubernetes: pip install kubernetes.",
+    "kubernetes": "Needed for kubernetes; the extra infra-validator[kubernetes] brings it.",
 }
 
 

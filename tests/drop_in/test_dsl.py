@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf import json_format
+from google.protobuf import json_format, struct_pb2
 from tfx import v1 as tfx
 from tfx.dsl.compiler import compiler
 from tfx.dsl.control_flow import for_each
+from tfx.dsl.experimental.node_execution_options.utils import NodeExecutionOptions
 from tfx.dsl.input_resolution.strategies.span_range_strategy import SpanRangeStrategy
+from tfx.dsl.placeholder import placeholder as placeholders
 from tfx.orchestration import pipeline as pipelines
 from tfx.proto import range_config_pb2
-from tfx.types import standard_artifacts
+from tfx.types import channel, standard_artifacts
 
 import infra_validator as iv
 from infra_validator.executor import ValidationFailedError
@@ -124,8 +126,55 @@ def parameters_within(component: Component, specs: Any, model: str = "/model") -
     return [brought, node]
 
 
+def concatenated(component: Component, specs: Any, model: str = "/model") -> list[Any]:
+    """A spec of which a part is known only when the pipeline runs."""
+    brought, text = BringModel(saved_model=model), BringText(value="mine")
+    spec = '{"model_name": "' + text.outputs["text"].future()[0].value + '"}'
+    return [brought, text, component(model=brought.outputs["model"], serving_spec=spec)]
+
+
+def made(component: Component, specs: Any, model: str = "/model") -> list[Any]:
+    """The same as a message."""
+    brought, text = BringModel(saved_model=model), BringText(value="mine")
+    spec = placeholders.make_proto(
+        tfx.proto.ServingSpec(local_docker=tfx.proto.LocalDockerConfig()),
+        model_name=text.outputs["text"].future()[0].value,
+    )
+    return [brought, text, component(model=brought.outputs["model"], serving_spec=spec)]
+
+
+def joined(component: Component, specs: Any, model: str = "/model") -> list[Any]:
+    """Channels joined to one, and one that may be empty."""
+    one, other = (BringModel(saved_model=model).with_id(name) for name in ("one", "other"))
+    examples = BringExamples(split="/split")
+    node = component(
+        model=channel.union([one.outputs["model"], other.outputs["model"]]),
+        examples=examples.outputs["examples"].as_optional(),
+        request_spec={"tensorflow_serving": {}},
+        **specs,
+    )
+    return [one, other, examples, node]
+
+
+def with_options(component: Component, specs: Any, model: str = "/model") -> list[Any]:
+    """What a runner is told of the node alone."""
+    brought, first = BringModel(saved_model=model), BringText(value="first")
+    platform = struct_pb2.Struct()
+    platform["machine"] = "large"
+    node = component(model=brought.outputs["model"], **specs)
+    node.with_node_execution_options(
+        NodeExecutionOptions(
+            success_optional=True, max_execution_retries=2, execution_timeout_sec=600
+        )
+    )
+    node.with_platform_config(platform)
+    node.add_upstream_node(first)
+    return [brought, first, node]
+
+
 SHAPES = [
     *(condition, depending, loop, nested, resolved, parameters, placeholder),
+    *(concatenated, made, joined, with_options),
     pytest.param(
         parameters_within, marks=pytest.mark.filterwarnings("ignore:.*RuntimeParameter within")
     ),

@@ -138,12 +138,12 @@ def substituted(found: Mapping[str, Any], arguments: Sequence[str]) -> list[str]
 class Steps:
     """Runs the steps of a workflow in the order in which it is told."""
 
-    def __init__(self, found: Mapping[str, Any], folder: Path, port: int) -> None:
+    def __init__(self, found: Mapping[str, Any], folder: Path, port: int, *modules: Path) -> None:
         self._found = found
         self._folder = folder
         self._environment = {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *modules))),
             "WORKFLOW_ID": "p-1",
             "METADATA_GRPC_SERVICE_HOST": "127.0.0.1",
             "METADATA_GRPC_SERVICE_PORT": str(port),
@@ -202,17 +202,38 @@ def test_the_steps_run_up_to_pusher(
     assert "serving" in shown["outputs"][0]["source"]
 
 
-def test_the_example_compiles(tmp_path: Path) -> None:
+def compiled_example(folder: Path, data: str) -> dict[str, Any]:
+    """The workflow that examples/kubeflow writes for v1, with a claim that is mounted at `data`."""
     done = subprocess.run(
         [
-            *(sys.executable, str(EXAMPLE), "v1", "--image", "penguin", "--root", "/data/root"),
-            *("--push-to", "/data/models", "--claim", "data:/data", "--output", str(tmp_path)),
+            *(sys.executable, str(EXAMPLE), "v1", "--image", "penguin", "--root", f"{data}/root"),
+            *("--push-to", f"{data}/models", "--claim", f"data:{data}", "--output", str(folder)),
         ],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    found = yaml.safe_load((tmp_path / "penguin-v1.yaml").read_text())
+    found: dict[str, Any] = yaml.safe_load((folder / "penguin-v1.yaml").read_text())
+    return found
+
+
+def test_every_step_of_the_example_runs(tmp_path: Path, metadata: tuple[str, int]) -> None:
+    """With data and training code from the repository in place of the image."""
+    penguin = ROOT / "examples" / "penguin"
+    found = compiled_example(tmp_path, str(tmp_path / "data"))
+    found = json.loads(json.dumps(found).replace("/pipeline/data", str(penguin / "data")))
+    steps = Steps(found, tmp_path, metadata[1], penguin)
+    for name in ("csvexamplegen", "trainer", "infravalidator", "pusher"):
+        done = steps.run(name)
+        assert done.returncode == 0, f"{name}: {(done.stdout + done.stderr)[-4000:]}"
+    [report] = (tmp_path / "data" / "root").rglob("infra_validation_report.json")
+    assert json.loads(report.read_text())["verdict"] == "blessed"
+    [pushed] = (tmp_path / "data" / "models").iterdir()
+    assert (pushed / "saved_model.pb").is_file()
+
+
+def test_the_example_compiles(tmp_path: Path) -> None:
+    found = compiled_example(tmp_path, "/data")
     container = template(found, "infravalidator")["container"]
     assert container["image"] == "penguin"
     assert container["volumeMounts"] == [{"mountPath": "/data", "name": "data"}]

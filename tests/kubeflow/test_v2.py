@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2  # noqa: E402
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kubeflow" / "compile.py"
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "kubeflow.md"
 OWN_IMAGE = "registry.example/validator:1"
 SERVING = {"tensorflow_serving": {}, "local_process": {}}
 REQUESTS = {"tensorflow_serving": {}, "num_examples": 2, "make_warmup": True}
@@ -313,17 +315,39 @@ def test_a_step_that_fails_says_why_and_where_the_report_is(steps: Step) -> None
     assert blessing == {}
 
 
-def test_the_example_compiles(tmp_path: Path) -> None:
+def test_a_volume_is_mounted_by_a_second_document(tmp_path: Path) -> None:
+    """What docs/kubeflow.md says to append is read with the example's spec, and names its steps."""
+    path = compiled_example(tmp_path)
+    executors = yaml.safe_load(path.read_text())["deploymentSpec"]["executors"]
+    [appended] = re.findall(r"```yaml\n(.*?)```", DOCUMENTATION.read_text(), re.DOTALL)
+    with path.open("a") as file:
+        file.write(appended)
+    loaded = components.load_component_from_file(str(path))
+    mounted = json_format.MessageToDict(loaded.platform_spec)["platforms"]["kubernetes"][
+        "deploymentSpec"
+    ]["executors"]
+    assert set(mounted) == {"CsvExampleGen_executor", "Pusher_executor"}
+    assert set(mounted) <= set(executors)
+    for config in mounted.values():
+        assert config == {"pvcMount": [{"constant": "pipeline-data", "mountPath": "/mnt/data"}]}
+
+
+def compiled_example(folder: Path) -> Path:
+    """What examples/kubeflow writes for v2."""
     done = subprocess.run(
         [
             *(sys.executable, str(EXAMPLE), "v2", "--image", "penguin", "--root", "gs://b/root"),
-            *("--push-to", "gs://b/models", "--output", str(tmp_path)),
+            *("--push-to", "gs://b/models", "--output", str(folder)),
         ],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    spec = yaml.safe_load((tmp_path / "penguin-v2.yaml").read_text())
+    return folder / "penguin-v2.yaml"
+
+
+def test_the_example_compiles(tmp_path: Path) -> None:
+    spec = yaml.safe_load(compiled_example(tmp_path).read_text())
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     assert step(spec, "InfraValidator")["image"] == "penguin"
     assert set(spec["root"]["dag"]["tasks"]) == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -11,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from infra_validator.report import PAGE_NAME
 
@@ -89,7 +91,13 @@ def test_the_metadata_is_what_pyproject_says(distributions: Path) -> None:
     assert metadata["Name"] == "infra-validator"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == "<3.14,>=3.10"
-    assert {"tfx", "kubeflow"} <= set(metadata.get_all("Provides-Extra", []))
+    assert {"tfx", "kubernetes", "kubeflow"} <= set(metadata.get_all("Provides-Extra", []))
+    # No other versions were tried than those that the locked environments of TFX hold.
+    requirements = map(Requirement, metadata.get_all("Requires-Dist", []))
+    [kubernetes] = [one for one in requirements if one.name == "kubernetes"]
+    locks = [(ROOT / "requirements" / name).read_text() for name in ("tfx-1.15.txt", "dev.txt")]
+    oldest, newest = (re.findall(r"^kubernetes==(\d+)", lock, re.MULTILINE)[0] for lock in locks)
+    assert str(kubernetes.specifier) == f"<{int(newest) + 1},>={oldest}"
 
 
 def test_the_sdist_holds_sources_protos_and_tests(distributions: Path) -> None:

@@ -14,10 +14,14 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_serving.apis import predict_pb2
 from tfx import v1 as tfx
+from tfx.dsl.components.base import executor_spec
+from tfx.dsl.placeholder import placeholder
+from tfx.orchestration import pipeline as pipelines
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.proto import infra_validator_pb2 as tfx_pb2
 
 import infra_validator as iv
+from infra_validator.executor import Executor
 from tests.conftest import example_bytes
 from tests.model_server.embedded_server_process import running
 from tests.pipelines.components import BringExamples, BringModel, BringText
@@ -26,6 +30,28 @@ pytestmark = pytest.mark.usefixtures("leaves_nothing")
 
 SERVING = {"tensorflow_serving": {}, "local_process": {}}
 REQUESTS = {"tensorflow_serving": {}, "num_examples": 2}
+
+
+class MarkingExecutor(Executor):
+    """An executor of somebody who wants to know whose the model is."""
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[Any]],
+        output_dict: dict[str, list[Any]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        super().Do(input_dict, output_dict, exec_properties)
+        output_dict["blessing"][0].set_string_custom_property("team", "birds")
+
+
+class MarkingValidator(iv.InfraValidator):
+    """A component of theirs, with fewer parameters."""
+
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(MarkingExecutor)
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model=model, serving_spec=SERVING)
 
 
 class Pipeline:
@@ -37,6 +63,7 @@ class Pipeline:
         self.split = split
         self.runner: Any = tfx.orchestration.LocalDagRunner()
         self.cache = False
+        self.run_options: Any = None
 
     def run(
         self,
@@ -78,7 +105,8 @@ class Pipeline:
                 components=nodes,
                 enable_cache=self.cache,
                 metadata_connection_config=self._connection(),
-            )
+            ),
+            **({} if self.run_options is None else {"run_options": self.run_options}),
         )
 
     def _connection(self) -> Any:
@@ -183,6 +211,49 @@ def test_a_runtime_parameter_and_a_placeholder_reach_the_executor(pipeline: Pipe
     pipeline.run(extra=from_upstream)
     report = json.loads(Path(pipeline.blessing["report_uri"]).read_text())
     assert report["configuration"]["serving_spec"]["model_name"] == "from-placeholder"
+
+
+@pytest.mark.parametrize("module", [iv, tfx_pb2], ids=["ours", "TFX's"])
+def test_a_message_that_a_placeholder_makes_reaches_the_executor(
+    pipeline: Pipeline, module: Any
+) -> None:
+    model, examples = (
+        BringModel(saved_model=str(pipeline.saved_model)),
+        BringExamples(split=str(pipeline.split)),
+    )
+    split = BringText(value="train")
+    request = placeholder.make_proto(
+        module.RequestSpec(
+            tensorflow_serving=module.TensorFlowServingRequestSpec(), num_examples=1
+        ),
+        split_name=split.outputs["text"].future()[0].value,
+    )
+    validator = iv.InfraValidator(
+        model=model.outputs["model"],
+        examples=examples.outputs["examples"],
+        serving_spec=SERVING,
+        request_spec=request,
+    )
+    pipeline.run_nodes([model, examples, split, validator])
+    assert pipeline.blessing["requests"] == "1 answered"
+    report = json.loads(Path(pipeline.blessing["report_uri"]).read_text())
+    assert report["configuration"]["request_spec"]["split_name"] == "train"
+
+
+def test_a_component_and_an_executor_of_ones_own(pipeline: Pipeline) -> None:
+    model = BringModel(saved_model=str(pipeline.saved_model))
+    pipeline.run_nodes([model, MarkingValidator(model=model.outputs["model"])])
+    assert (pipeline.blessing["blessed"], pipeline.blessing["team"]) == (1, "birds")
+
+
+def test_a_later_part_of_the_pipeline_is_run_again_with_the_old_blessing(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.run()
+    pipeline.run_options = pipelines.RunOptions(from_nodes=["Pusher"])
+    pipeline.run()
+    assert pipeline.states.count("COMPLETE") == 1
+    assert len(pipeline.store().get_artifacts_by_type("PushedModel")) == 2
 
 
 def test_a_spec_known_only_at_run_time_is_checked_there(pipeline: Pipeline) -> None:

@@ -559,3 +559,4 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     found = caught.value.fault
     assert (found.category, found.blame) == ("configuration_invalid", Blame.CONFIGURATION)
     assert "the package kubernetes" in found.summary
+    assert "infra-validator[kubernetes]" in found.hint

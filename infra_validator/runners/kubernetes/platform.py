@@ -140,7 +140,8 @@ def _find_place(settings: KubernetesSettings, check: Callable[[], None]) -> Plac
     except ImportError as error:
         raise _unusable(
             f"The platform kubernetes needs the package {error.name}",
-            "Install the package kubernetes where the component runs.",
+            "Install the package kubernetes where the component runs; the extra "
+            "infra-validator[kubernetes] brings it.",
         ) from error
     except ClusterConfigError as error:
         raise _not_found(settings, str(error)) from error
