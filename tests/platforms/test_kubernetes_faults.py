@@ -206,6 +206,22 @@ def mounted(**source: Any) -> Config:
             id="no such program",
         ),
         pytest.param(
+            {"pod_patch": containers(resources={"limits": {"memory": "1Mi"}})},
+            None,
+            "container_config_invalid",
+            Phase.START,
+            "limit of memory, 1Mi, is too small",
+            id="no memory for the sandbox",
+        ),
+        pytest.param(
+            {"pod_patch": containers(resources={"limits": {"memory": "4Mi"}})},
+            None,
+            "container_config_invalid",
+            Phase.START,
+            "limit of memory, 4Mi, is too small",
+            id="no memory for the container",
+        ),
+        pytest.param(
             {"pod_patch": {"spec": {"hostname": "A_B"}}},
             None,
             "pod_invalid",

@@ -528,6 +528,61 @@ def test_memory(annotation: str | None, limit: str | None, category: str) -> Non
     assert killed(annotation, limit).category == category
 
 
+# As a Kubernetes 1.20 with Docker 20.10 and runc 1.1 said it for limits of 4m, 1Mi, 3Mi and 4Mi;
+# under containerd the words are runc's too.
+SANDBOX = (
+    "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to start sandbox "
+    'container for pod "a": Error response from daemon: '
+)
+RUNC = (
+    "failed to create shim task: OCI runtime create failed: runc create failed: unable to start "
+    "container process: "
+)
+TOO_LITTLE = [
+    f"{SANDBOX}{RUNC}unable to apply cgroup configuration: mkdir /sys/fs/cgroup/memory/kubepods/"
+    "burstable/pod1/2: cannot allocate memory: unknown",
+    f"{SANDBOX}{RUNC}container init was OOM-killed (memory limit too low?): unknown",
+    f"{SANDBOX}cannot start a stopped process: unknown",
+    "Error response from daemon: Minimum memory limit allowed is 6MB",
+]
+
+
+def limited(made: dict[str, Any], limit: str) -> dict[str, Any]:
+    made["spec"]["containers"][0]["resources"] = {"limits": {"memory": limit}}
+    return made
+
+
+@pytest.mark.parametrize("message", TOO_LITTLE)
+@pytest.mark.parametrize(
+    "told", ["event", "CreateContainerError", "RunContainerError", "StartError"]
+)
+def test_too_little_memory_to_start_any_container(message: str, told: str) -> None:
+    ended = {"reason": told, "exitCode": 128, "message": message}
+    made, events = {
+        "event": (waiting("ContainerCreating", ""), [event("FailedCreatePodSandBox", message)]),
+        "StartError": (server_state(terminated=ended), []),
+    }.get(told, (waiting(told, message), []))
+    found = diagnose_pod(limited(made, "4m"), events)
+    assert found is not None
+    assert (found.category, found.phase) == ("container_config_invalid", Phase.START)
+    assert "limit of memory, 4m, is too small" in found.summary
+    assert "resources.limits.memory" in found.hint
+    assert found.detail == message
+    assert exit_of(made) is None
+    # With a sensible limit it is the node that has none left, or something else.
+    for limit in ("4Gi", "0"):
+        found = diagnose_pod(limited(made, limit), events)
+        assert found is None or found.category != "container_config_invalid"
+
+
+def test_a_sandbox_that_fails_otherwise_is_not_for_want_of_memory() -> None:
+    failed = event("FailedCreatePodSandBox", f"{SANDBOX}failed to setup network")
+    assert diagnose_pod(limited(waiting("ContainerCreating", ""), "8Mi"), [failed]) is None
+    # What once failed says nothing of a server that runs.
+    failed = event("FailedCreatePodSandBox", TOO_LITTLE[1])
+    assert diagnose_pod(limited(server_state(running={}), "8Mi"), [failed]) is None
+
+
 # Pods that are taken away.
 
 

@@ -138,6 +138,14 @@ _MOUNTING: _Table = _table(
     ),
 )
 
+# The words of runc and of Docker's engine where a container's first process gets no memory.
+_NO_MEMORY = re.compile(
+    r"OOM-killed|minimum memory limit|cannot allocate memory|start a stopped process",
+    re.IGNORECASE,
+)
+# They may also be said of a node that has none left, but hardly with a limit like this one.
+_TINY_MEMORY_BYTES = 64 * 1024 * 1024
+
 _IMAGE_HINTS: Mapping[str, str] = {
     "image_not_found": "Look at ServingSpec.tensorflow_serving.image_name, tags and digests, and "
     f"at {_KUBERNETES}.image_pull_policy.",
@@ -233,6 +241,7 @@ def diagnose_pod(pod: Object, events: Sequence[Object] | None) -> Fault | None:
     phase = phase_of(pod, events)
     return (
         _diagnose_end(pod, events, phase)
+        or _diagnose_tiny_memory(pod, events, phase)
         or _diagnose_receiver(pod, phase)
         or _diagnose_server(pod, phase)
         or _diagnose_waiting_containers(pod, events)
@@ -361,6 +370,37 @@ def _diagnose_other_end(pod: Object, phase: Phase) -> Fault | None:
         f"The Pod failed before its server ran: {said}",
         detail=str(status.get("message") or ""),
         evidence=Evidence(events=tuple(filter(None, [status.get("reason")]))),
+    )
+
+
+def _diagnose_tiny_memory(
+    pod: Object, events: Sequence[Object] | None, phase: Phase
+) -> Fault | None:
+    """A limit of memory with which not even the Pod's sandbox or a shell can be started."""
+    limit = _container(pod, SERVER).get("resources", {}).get("limits", {}).get("memory")
+    amount = parse_quantity(str(limit or ""))
+    if not amount or amount >= _TINY_MEMORY_BYTES:
+        return None
+    messages = [str(_waiting(pod, name).get("message") or "") for name in _names(pod)]
+    for name in _names(pod):
+        ended = _state(pod, name).get("terminated") or {}
+        if _cannot_run(ended):
+            messages.append(str(ended.get("message") or ""))
+    if phase != Phase.LOAD:
+        messages.append(_last_message(events, *_HINDRANCES) or "")
+    said = next((message for message in messages if _NO_MEMORY.search(message)), None)
+    if said is None:
+        return None
+    return fault(
+        "container_config_invalid",
+        Phase.START,
+        f"The server's limit of memory, {limit}, is too small to start any container: "
+        f"{first_line(_WRAPPING.sub('', said))}",
+        detail=said,
+        hint=f"Raise {_KUBERNETES}.serving_pod_overrides.resources.limits.memory to what the "
+        "server has in production; where it is not set there, pod_patch or the namespace's "
+        "LimitRange gives the limit.",
+        evidence=Evidence(events=_tell(events)),
     )
 
 
