@@ -191,6 +191,8 @@ def _docker() -> Finding:
 
 def _cluster() -> list[Finding]:
     """The cluster, the namespace in which Pods would be made, and what may be done there."""
+    from infra_validator.faults import Phase
+
     name = "kubernetes"
     try:
         from infra_validator.runners.kubernetes.api import (
@@ -199,6 +201,10 @@ def _cluster() -> list[Finding]:
             ClusterConfigError,
             ConnectionFailed,
             find_cluster,
+        )
+        from infra_validator.runners.kubernetes.faults import (
+            diagnose_api_error,
+            diagnose_unreachable,
         )
 
         cluster = find_cluster(None, None)
@@ -228,15 +234,18 @@ def _cluster() -> list[Finding]:
         )
         found = Finding(name, True, f"Kubernetes {version} at {api.address}, {origin}")
         return [found, *_namespace(api)]
-    except (ApiError, ConnectionFailed, ClusterConfigError) as error:
-        return [
-            Finding(
-                name,
-                False,
-                f"the cluster at {api.address} does not answer ({_first(error)})",
-                "See that it runs and can be reached from here.",
-            )
-        ]
+    except ApiError as error:
+        refused = diagnose_api_error(
+            error.status, error.body, error.verb, error.resource, "", Phase.STAGE
+        )
+        text = f"the cluster at {api.address}: {refused.summary.rstrip('.')}"
+        return [Finding(name, False, text, refused.hint)]
+    except ConnectionFailed as error:
+        unreachable = diagnose_unreachable(api.address, str(error), Phase.STAGE)
+        advice = "See that it runs and can be reached from here."
+        return [Finding(name, False, unreachable.summary.rstrip("."), advice)]
+    except ClusterConfigError as error:
+        return [Finding(name, False, f"{error}", "Correct the kubeconfig.")]
     finally:
         api.close()
 
@@ -255,12 +264,16 @@ def _namespace(api: Api) -> Iterator[Finding]:
             text = f"the cluster has no namespace {namespace}, which is the default here"
             yield Finding(name, False, text, f"Create it; {elsewhere}.")
             return
+        if error.status != _FORBIDDEN:
+            raise
     yield Finding(name, True, f"{namespace}, unless {elsewhere}")
     name = "kubernetes rights"
     wanted = rights.IN_A_STEP if api.cluster.in_cluster else rights.FROM_OUTSIDE
     try:
         missing = rights.missing(api, namespace, wanted)
     except ApiError as error:
+        if error.passing:
+            raise
         yield Finding(
             name,
             True,
@@ -279,9 +292,3 @@ def _namespace(api: Api) -> Iterator[Finding]:
         yield Finding(name, True, text, advice)
     else:
         yield Finding(name, True, f"all that is needed in {namespace}")
-
-
-def _first(error: BaseException) -> str:
-    from infra_validator.text import first_line
-
-    return first_line(str(error)) or type(error).__name__
