@@ -204,16 +204,36 @@ def test_a_pod_that_appears_late_is_removed(error: Exception) -> None:
     assert len(cluster.deleted) == 3
 
 
-@pytest.mark.parametrize("error", [ApiError(403, "no", "create", "pods"), None])
-def test_a_pod_that_was_refused_or_is_gone_is_not_waited_for(error: Exception | None) -> None:
+REFUSAL = ApiError(403, "no", "create", "pods")
+
+
+def test_a_pod_that_is_gone_is_not_waited_for() -> None:
     cluster = Cluster()
     cluster.deletions = [False]
     runner = stoppable(cluster)
-    with contextlib.suppress(ApiError), runner._allowed_to_create():
-        if error is not None:
-            raise error
+    with runner._allowed_to_create():
+        pass
     runner.stop()
     assert len(cluster.deleted) == 1
+
+
+@pytest.mark.parametrize(
+    ("errors", "deleted"),
+    [
+        ([REFUSAL], False),
+        # The first try may have been heard, whatever becomes of the next.
+        ([CREATION, REFUSAL], True),
+        ([ConnectionFailed("timed out"), REFUSAL], True),
+    ],
+)
+def test_only_a_pod_that_may_be_there_is_deleted(errors: list[Exception], deleted: bool) -> None:
+    cluster = Cluster()
+    runner = stoppable(cluster)
+    for error in errors:
+        with contextlib.suppress(type(error)), runner._allowed_to_create():
+            raise error
+    runner.stop()
+    assert bool(cluster.deleted) == deleted
 
 
 def test_a_port_that_cannot_be_brought_here_fails_the_platform_not_the_model() -> None:

@@ -99,6 +99,7 @@ class KubernetesRunner:
         self._stopped = threading.Event()
         self._asked_for = False
         self._unheard_of = False  # whether a Pod may yet appear that was asked for in vain
+        self._refused = False  # whether the API said that it makes no Pod
         self._removed = False
         self._sending = False
         self._to_send = self._sent = 0  # bytes
@@ -176,7 +177,7 @@ class KubernetesRunner:
             if self._forwarder is not None:
                 self._forwarder.close()
         finally:
-            if self._asked_for:
+            if self._asked_for and not self._refused:
                 self._remove()
         limit = time.monotonic() + _STOP_SECONDS
         for thread in self._threads:
@@ -344,6 +345,7 @@ class KubernetesRunner:
                 yield
             except (ApiError, ConnectionFailed) as error:
                 self._unheard_of |= not isinstance(error, ApiError) or error.passing
+                self._refused = not self._unheard_of
                 raise
             self._unheard_of = False
 
