@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,7 @@ def test_what_a_registry_says(reason: str, message: str, category: str) -> None:
     assert (found.category, found.phase) == (category, Phase.IMAGE)
     assert "local_docker" not in found.hint
     assert "rpc error" not in found.summary
+    assert re.search(r" image serving:1\b", found.summary)
 
 
 def test_backing_off_the_words_are_in_the_event() -> None:

@@ -71,27 +71,31 @@ _PULLING: _Table = _table(
         r"no such host|dial tcp|i/o timeout|connection refused|connection reset|tls handshake|"
         r"too ?many ?requests|\b429\b|\b50[0234]\b|context deadline exceeded|x509",
         "image_pull_failed",
-        "The image cannot be pulled",
+        "The image {image} cannot be pulled",
     ),
     (
         r"no match(?:ing manifest)? for .*(?:platform|manifest)|"
         r"does not match the specified platform",
         "image_unusable",
-        "The image is not there for the node's platform",
+        "The image {image} is not there for the node's platform",
     ),
     (
         r"pull access denied|unauthorized|authentication required|authorization failed|"
         r"no basic auth|denied|insufficient_scope|access forbidden|failed to authorize|"
         r"\b40[13]\b|authorization token has expired",
         "image_pull_denied",
-        "The registry refuses to give the image",
+        "The registry refuses to give the image {image}",
     ),
     (
         r"not found|manifest unknown|name unknown|no such image|no such manifest",
         "image_not_found",
-        "The image does not exist",
+        "The image {image} does not exist",
     ),
-    (r"invalid reference format|couldn't parse image", "image_not_found", "This is no image"),
+    (
+        r"invalid reference format|couldn't parse image",
+        "image_not_found",
+        "{image} is no image's name",
+    ),
 )
 _STARTING: _Table = _table(
     (
@@ -146,12 +150,17 @@ _NO_MEMORY = re.compile(
 # They may also be said of a node that has none left, but hardly with a limit like this one.
 _TINY_MEMORY_BYTES = 64 * 1024 * 1024
 
+_IMAGE_NAME = (
+    "(ServingSpec.tensorflow_serving.image_name, ServingSpec.tensorflow_serving.tags, "
+    "ServingSpec.tensorflow_serving.digests)"
+)
 _IMAGE_HINTS: Mapping[str, str] = {
-    "image_not_found": "Look at ServingSpec.tensorflow_serving.image_name, tags and digests, and "
-    f"at {_KUBERNETES}.image_pull_policy.",
-    "image_pull_denied": f"Name a Secret with the registry's credentials in {_KUBERNETES}"
-    ".image_pull_secrets, or correct the image's name.",
-    "image_pull_failed": "See that the node reaches the registry, or load the image there by hand.",
+    "image_not_found": f"See that the registry has just this name and version {_IMAGE_NAME}; a "
+    "name without a registry is looked for on Docker Hub.",
+    "image_pull_denied": f"Correct the image's name {_IMAGE_NAME}, or name a Secret with the "
+    f"registry's credentials in {_KUBERNETES}.image_pull_secrets.",
+    "image_pull_failed": f"See that the image's name is right {_IMAGE_NAME} and that the node "
+    "reaches the registry, or load the image there by hand.",
     "image_pull_timeout": f"Raise {_KUBERNETES}.pull_timeout_seconds, or pull the image before.",
 }
 
@@ -272,10 +281,11 @@ def diagnose_waiting(
             "delivery_timeout", phase, f"The files were not sent into the Pod within {seconds:g} s."
         )
     if phase == Phase.IMAGE and events is not None:
+        image = _container(pod, SERVER).get("image")
         return fault(
             "image_pull_timeout",
             phase,
-            f"The image was not pulled within {seconds:g} s.",
+            f"The image {image} was not pulled within {seconds:g} s.",
             hint=_IMAGE_HINTS["image_pull_timeout"],
             evidence=Evidence(events=_tell(events)),
         )
@@ -540,22 +550,24 @@ def _named_by(event: Object) -> str:
 def _diagnose_pull(
     pod: Object, name: str, reason: str, message: str, events: Sequence[Object] | None
 ) -> Fault:
+    image = str((_container(pod, name) or _container(pod, SERVER)).get("image"))
     if reason == "ErrImageNeverPull":
         return fault(
             "image_not_found",
             Phase.IMAGE,
-            f"The node does not have the image {_container(pod, name).get('image')}, and "
-            f"{_KUBERNETES}.image_pull_policy says NEVER.",
+            f"The node does not have the image {image}, and {_KUBERNETES}.image_pull_policy says "
+            "NEVER.",
             detail=message,
-            hint=_IMAGE_HINTS["image_not_found"],
+            hint=f"Correct the image's name {_IMAGE_NAME}, load the image on the node, or let it "
+            f"be pulled by {_KUBERNETES}.image_pull_policy.",
             evidence=Evidence(events=(reason,)),
         )
     if reason == "ImagePullBackOff":  # what the registry said is in the event, or in the status too
         message = _last_event(events, "Failed", containing="Failed to pull image") or message
     otherwise = (
-        ("image_not_found", "This is no image")
+        ("image_not_found", "{image} is no image's name")
         if reason == "InvalidImageName"
-        else ("image_pull_failed", "The image cannot be pulled")
+        else ("image_pull_failed", "The image {image} cannot be pulled")
     )
     return _match(
         _PULLING,
@@ -564,6 +576,7 @@ def _diagnose_pull(
         otherwise,
         Evidence(events=(reason, *_tell(events))),
         hints=_IMAGE_HINTS,
+        image=image,
     )
 
 
@@ -630,9 +643,11 @@ def _match(
     otherwise: tuple[str, str],
     evidence: Evidence,
     hints: Mapping[str, str] | None = None,
+    image: str = "",
 ) -> Fault:
     known = ((category, summary) for pattern, category, summary in table if pattern.search(message))
     category, summary = next(known, otherwise)
+    summary = summary.replace("{image}", image)
     said = first_line(_WRAPPING.sub("", message))
     return fault(
         category,
