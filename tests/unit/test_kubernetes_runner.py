@@ -159,6 +159,32 @@ def test_what_the_node_says_of_the_port_is_told() -> None:
     assert found.detail == "the last line\nsocat not found"
 
 
+@pytest.mark.parametrize(
+    ("category", "limit", "told"),
+    [
+        ("server_not_ready", "50m", True),
+        ("server_not_ready", "0.5", True),
+        ("server_not_ready", "1", False),
+        ("server_not_ready", "0", False),
+        ("server_not_ready", None, False),
+        ("load_timeout", "50m", False),
+    ],
+)
+def test_a_server_with_little_of_a_processor_may_only_be_slow(
+    category: str, limit: str | None, told: bool
+) -> None:
+    server = {"name": "server", "resources": {"limits": {"cpu": limit}}}
+    runner = make(Cluster({**RUNNING, "spec": {"containers": [server]}}))
+    runner._phase = Phase.LOAD
+    runner._pod = {"spec": {"containers": [server]}}
+    found = fault(category, Phase.LOAD, "x")
+    cause = runner.find_cause(found)
+    assert cause.category == category
+    assert ("resources.limits.cpu" in cause.hint) == told
+    assert cause.hint.endswith(found.hint)
+    assert (cause == found) != told
+
+
 class Broken:
     def interrupt(self) -> None:
         raise RuntimeError("cannot be interrupted")

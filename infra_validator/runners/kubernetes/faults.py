@@ -219,9 +219,10 @@ def last_words(pod: Object) -> str:
 
 def waiting_reason(pod: Object, events: Sequence[Object] | None) -> str | None:
     """What the Pod waits for, in the cluster's words, for a line of the log."""
+    hindrance = _last_message(events, *_HINDRANCES)
     return (
         _scheduler_says(pod)
-        or _last_event(events, *_HINDRANCES)
+        or (first_line(_WRAPPING.sub("", hindrance)) if hindrance else None)
         or next(
             (
                 first_line(str(waiting["message"]))
@@ -230,6 +231,19 @@ def waiting_reason(pod: Object, events: Sequence[Object] | None) -> str | None:
             ),
             None,
         )
+    )
+
+
+def slow_hint(pod: Object) -> str | None:
+    """What to look at where the server did not get far, if it has less than one processor."""
+    limit = _container(pod, SERVER).get("resources", {}).get("limits", {}).get("cpu")
+    amount = parse_quantity(str(limit or ""))
+    if not amount or amount >= 1:
+        return None
+    return (
+        f"It may only be slow: its limit is {limit} of a processor ({_KUBERNETES}"
+        ".serving_pod_overrides.resources.limits.cpu). Give it what it has in production, or raise "
+        "ValidationSpec.max_loading_time_seconds."
     )
 
 

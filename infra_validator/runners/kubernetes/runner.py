@@ -202,6 +202,9 @@ class KubernetesRunner:
             return dataclasses.replace(
                 found, detail="\n".join(filter(None, [found.detail, self._unreached()]))
             )
+        slow = faults.slow_hint(self._pod)
+        if not_ready and slow:
+            return dataclasses.replace(found, hint=f"{slow} {found.hint}")
         return found
 
     def _unreached(self) -> str | None:
