@@ -34,6 +34,9 @@ TEMPORARY_VOLUME = "infra-validator-tmp"
 LABEL_PREFIX = "infra-validator"
 """Label keys that begin so are the validator's own."""
 
+MEMORY_LIMIT = f"{LABEL_PREFIX}.memory-limit"
+"""Annotation: the limit that the user gave the server, which the cluster may replace or lack."""
+
 ISTIO_INJECT = "sidecar.istio.io/inject"
 
 DEFAULT_SCHEDULE_TIMEOUT_SECONDS = 600

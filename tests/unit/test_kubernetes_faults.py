@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from infra_validator.faults import CATEGORIES, Blame, Fault, Phase
+from infra_validator.faults import CATEGORIES, Blame, Phase
+from infra_validator.kubernetes_config import MEMORY_LIMIT
 from infra_validator.runners.base import Exit
 from infra_validator.runners.kubernetes.faults import (
     diagnose_api_error,
@@ -42,6 +43,8 @@ MINIMAL: dict[str, Any] = {
 
 def recorded(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     found = copy.deepcopy(RECORDED["pods"][name])
+    if name == "oom":  # recorded before Pods noted it
+        found["pod"]["metadata"]["annotations"] = {MEMORY_LIMIT: "32Mi"}
     return found["pod"], found["events"]
 
 
@@ -500,34 +503,49 @@ def test_no_scheduler_at_all() -> None:
 # Memory.
 
 
-def killed(annotation: str | None, limit: str | None) -> Fault:
+@pytest.mark.parametrize(
+    ("annotations", "limit", "category", "said"),
+    [
+        ({MEMORY_LIMIT: "4Gi"}, "4Gi", "memory_limit_exceeded", "4Gi of memory that ServingSpec"),
+        ({MEMORY_LIMIT: "0.5Gi"}, "512Mi", "memory_limit_exceeded", "512Mi"),
+        ({}, None, "out_of_memory", "for want of memory"),
+        ({MEMORY_LIMIT: "0"}, None, "out_of_memory", "for want of memory"),
+        # The limit is the namespace's, and says nothing of production.
+        (
+            {
+                "kubernetes.io/limit-ranger": "LimitRanger plugin set: memory request for "
+                "container server; memory limit for container server"
+            },
+            "512Mi",
+            "out_of_memory",
+            "the namespace's LimitRange",
+        ),
+        # So it is where an admission webhook sets it, as GKE Autopilot's does, or lowers it, as
+        # that of the Vertical Pod Autoscaler.
+        ({}, "2Gi", "out_of_memory", "the cluster (an admission webhook)"),
+        ({MEMORY_LIMIT: "4Gi"}, "2Gi", "out_of_memory", "the cluster (an admission webhook)"),
+        ({MEMORY_LIMIT: "4Gi"}, "8Gi", "memory_limit_exceeded", "8Gi"),
+        (
+            {
+                MEMORY_LIMIT: "4Gi",
+                "kubernetes.io/limit-ranger": "LimitRanger plugin set: cpu limit for container "
+                "server",
+            },
+            "4Gi",
+            "memory_limit_exceeded",
+            "4Gi",
+        ),
+    ],
+)
+def test_memory(annotations: dict[str, str], limit: str | None, category: str, said: str) -> None:
     ended = server_state(terminated={"reason": "OOMKilled", "exitCode": 137})
     if limit:
         ended["spec"]["containers"][0]["resources"] = {"limits": {"memory": limit}}
-    if annotation:
-        ended["metadata"]["annotations"] = {"kubernetes.io/limit-ranger": annotation}
+    ended["metadata"]["annotations"] = annotations
     found = diagnose_pod(ended, [])
     assert found is not None
-    return found
-
-
-@pytest.mark.parametrize(
-    ("annotation", "limit", "category"),
-    [
-        (None, "4Gi", "memory_limit_exceeded"),
-        (None, None, "out_of_memory"),
-        # The limit is the namespace's, and says nothing of production.
-        (
-            "LimitRanger plugin set: memory request for container server; memory limit for "
-            "container server",
-            "512Mi",
-            "out_of_memory",
-        ),
-        ("LimitRanger plugin set: cpu limit for container server", "4Gi", "memory_limit_exceeded"),
-    ],
-)
-def test_memory(annotation: str | None, limit: str | None, category: str) -> None:
-    assert killed(annotation, limit).category == category
+    assert found.category == category
+    assert said in found.summary
 
 
 # As a Kubernetes 1.20 with Docker 20.10 and runc 1.1 said it for limits of 4m, 1Mi, 3Mi and 4Mi;

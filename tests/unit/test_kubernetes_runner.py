@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from infra_validator.faults import Blame, Fault, Phase, fault
+from infra_validator.kubernetes_config import MEMORY_LIMIT
 from infra_validator.runners.base import Exit
 from infra_validator.runners.kubernetes import runner as runner_module
 from infra_validator.runners.kubernetes.api import ApiError, ConnectionFailed
@@ -60,21 +61,18 @@ def make(cluster: Cluster) -> KubernetesRunner:
 
 
 @pytest.mark.parametrize(
-    ("annotation", "category"),
-    [
-        ("", "memory_limit_exceeded"),
-        ("LimitRanger plugin set: memory limit for container server", "out_of_memory"),
-    ],
+    ("annotations", "category"),
+    [({MEMORY_LIMIT: "1Gi"}, "memory_limit_exceeded"), ({}, "out_of_memory")],
 )
 def test_an_end_that_only_the_last_look_shows_has_its_reason(
-    annotation: str, category: str
+    annotations: dict[str, str], category: str
 ) -> None:
     terminated = {"exitCode": 137, "reason": "OOMKilled"}
     resources = {"limits": {"memory": "1Gi"}}
     runner = make(
         Cluster(
             {
-                "metadata": {"annotations": {"kubernetes.io/limit-ranger": annotation}},
+                "metadata": {"annotations": annotations},
                 "spec": {"containers": [{"name": "server", "resources": resources}]},
                 "status": {
                     "containerStatuses": [{"name": "server", "state": {"terminated": terminated}}]

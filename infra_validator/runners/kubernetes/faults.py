@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from infra_validator.faults import Evidence, Fault, Phase, fault
-from infra_validator.kubernetes_config import RECEIVER, SERVER, parse_quantity
+from infra_validator.kubernetes_config import MEMORY_LIMIT, RECEIVER, SERVER, parse_quantity
 from infra_validator.runners.base import Exit
 from infra_validator.runners.exits import exit_reason
 from infra_validator.tensorflow_errors import without_cut_text
@@ -502,8 +502,8 @@ def _diagnose_server(pod: Object, phase: Phase) -> Fault | None:
     container = _container(pod, SERVER)
     limit = container.get("resources", {}).get("limits", {}).get("memory")
     annotations = pod.get("metadata", {}).get("annotations") or {}
-    ranged = annotations.get("kubernetes.io/limit-ranger", "")
-    if limit and not re.search(rf"memory[^;]* limit for container {SERVER}\b", ranged):
+    given, wanted = (parse_quantity(str(one)) for one in (limit, annotations.get(MEMORY_LIMIT)))
+    if given and wanted and given >= wanted:
         return fault(
             "memory_limit_exceeded",
             phase,
@@ -511,12 +511,14 @@ def _diagnose_server(pod: Object, phase: Phase) -> Fault | None:
             ".serving_pod_overrides.resources gives it.",
             evidence=evidence,
         )
-    if limit:
+    if given:
+        ranged = annotations.get("kubernetes.io/limit-ranger", "")
+        by_range = re.search(rf"memory[^;]* limit for container {SERVER}\b", ranged)
+        whose = "the namespace's LimitRange" if by_range else "the cluster (an admission webhook)"
         return fault(
             "out_of_memory",
             phase,
-            f"The server needs more than the {limit} of memory that the namespace's LimitRange "
-            "gives it.",
+            f"The server needs more than the {limit} of memory that {whose} gives it.",
             hint=f"Set the memory that the server has in production in {_KUBERNETES}"
             ".serving_pod_overrides.resources.limits.",
             evidence=evidence,
