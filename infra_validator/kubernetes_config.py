@@ -34,6 +34,9 @@ TEMPORARY_VOLUME = "infra-validator-tmp"
 LABEL_PREFIX = "infra-validator"
 """Label keys that begin so are the validator's own."""
 
+MEMORY_LIMIT = f"{LABEL_PREFIX}.memory-limit"
+"""Annotation: the limit that the user gave the server, which the cluster may replace or lack."""
+
 ISTIO_INJECT = "sidecar.istio.io/inject"
 
 DEFAULT_SCHEDULE_TIMEOUT_SECONDS = 600
@@ -70,6 +73,10 @@ _SUFFIXES: Mapping[str, decimal.Decimal] = {
     },
 }
 _OVERCOMMITTED = re.compile(r"cpu|memory|ephemeral-storage|hugepages-.+")
+_FRACTIONS = ("n", "u", "m")
+
+# No container starts with less: so says Docker's engine, and below it runc cannot begin.
+_MIN_MEMORY_BYTES = 6 * 1024 * 1024
 _MAX_ANNOTATION_BYTES = 256 * 1024
 
 Choice = TypeVar("Choice")
@@ -426,6 +433,13 @@ def _resources(resources: pb.Resources) -> dict[str, Any]:
         name: _quantity(f"{field}.limits[{name!r}]", name, text)
         for name, text in sorted(resources.limits.items())
     }
+    memory = limits.get("memory")
+    if memory and memory < _MIN_MEMORY_BYTES:  # 0 stands for no limit
+        raise _refuse(
+            f"{field}.limits['memory']",
+            f"{resources.limits['memory']!r} is below 6Mi, with which no container starts; give "
+            'the server what it has in production, for example "4Gi".',
+        )
     for name, amount in requests.items():
         limit = limits.get(name)
         if limit is None and not _OVERCOMMITTED.fullmatch(name):
@@ -466,7 +480,14 @@ def _quantity(field: str, resource: str, text: str) -> decimal.Decimal:
     amount = parse_quantity(text)
     if amount is None:
         raise _refuse(field, f'{text!r} is no quantity; write for example "500m", "2" or "4Gi".')
-    if "/" in resource and amount != amount.to_integral_value():
+    whole = amount == amount.to_integral_value()
+    if resource in {"memory", "ephemeral-storage"} and text.endswith(_FRACTIONS) and not whole:
+        raise _refuse(
+            field,
+            f"{text!r} are {amount.normalize():f} bytes, for {text[-1]!r} stands for a fraction; "
+            'write for example "512Mi" or "4Gi".',
+        )
+    if "/" in resource and not whole:
         raise _refuse(field, f"{text!r} is no whole number of devices.")
     return amount
 

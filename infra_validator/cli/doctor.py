@@ -10,18 +10,24 @@ import platform
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
 from infra_validator.cli import exits
+
+if TYPE_CHECKING:
+    from infra_validator.runners.kubernetes.api import Api
 
 _SECONDS = 5.0
 _REQUIRED = ("protobuf", "grpcio", "tensorflow", "tensorflow-serving-api")
 _OPTIONAL = ("ml-pipelines-sdk", "tfx", "docker", "kubernetes")
 _PLATFORMS = ("local_process", "local_docker", "kubernetes")
 _SERVER = "tensorflow_model_server"
-_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_FORBIDDEN = 403
+_NOT_FOUND = 404
 
 _EPILOG = """\b
 Examples:
@@ -66,23 +72,30 @@ def doctor(platforms: tuple[str, ...], as_json: bool) -> int:
     """Say which platforms can be used here, in which versions, and what is missing.
 
     Nothing is started but "tensorflow_model_server --version". The Docker engine and
-    the cluster are asked for their versions.
+    the cluster are asked for their versions, the cluster also for your rights in the
+    namespace where Pods would be made.
     """
     versions = [_version(name, required=True) for name in _REQUIRED]
     versions += [_version(name, required=False) for name in _OPTIONAL]
-    found = {"local_process": _local_process(), "local_docker": _docker(), "kubernetes": _cluster()}
+    found = {
+        "local_process": [_local_process()],
+        "local_docker": [_docker()],
+        "kubernetes": _cluster(),
+    }
+    looked_at = [one for findings in found.values() for one in findings]
     missing = [one for one in versions[: len(_REQUIRED)] if not one.found]
-    missing += [found[name] for name in platforms or ("local_process",) if not found[name].found]
+    for name in platforms or ("local_process",):
+        missing += [one for one in found[name] if not one.found]
     if as_json:
         record = {
             "python": platform.python_version(),
             "versions": [dataclasses.asdict(one) for one in versions],
-            "platforms": [dataclasses.asdict(one) for one in found.values()],
+            "platforms": [dataclasses.asdict(one) for one in looked_at],
             "missing": [one.name for one in missing],
         }
         click.echo(json.dumps(record, indent=2))
     else:
-        _show(versions, list(found.values()))
+        _show(versions, looked_at)
     return exits.NOT_BLESSED if missing else exits.SUCCESS
 
 
@@ -176,44 +189,106 @@ def _docker() -> Finding:
     )
 
 
-def _cluster() -> Finding:
+def _cluster() -> list[Finding]:
+    """The cluster, the namespace in which Pods would be made, and what may be done there."""
+    from infra_validator.faults import Phase
+
     name = "kubernetes"
     try:
-        from kubernetes import client, config
+        from infra_validator.runners.kubernetes.api import (
+            Api,
+            ApiError,
+            ClusterConfigError,
+            ConnectionFailed,
+            find_cluster,
+        )
+        from infra_validator.runners.kubernetes.faults import (
+            diagnose_api_error,
+            diagnose_unreachable,
+        )
+
+        cluster = find_cluster(None, None)
     except ImportError as error:
-        return Finding(name, False, f"{error}", _NEEDED_FOR["kubernetes"])
-    import urllib3
-
-    settings = client.Configuration()
+        return [Finding(name, False, f"{error}", _NEEDED_FOR["kubernetes"])]
+    except ClusterConfigError as error:
+        return [
+            Finding(
+                name,
+                False,
+                f"no cluster is configured ({error})",
+                "Set KUBECONFIG, or write ~/.kube/config.",
+            )
+        ]
+    api = Api(cluster, _SECONDS)
     try:
-        if _TOKEN.exists():
-            config.load_incluster_config(settings)
-            origin = "the cluster that this runs in"
-        else:
-            config.load_kube_config(client_configuration=settings)
-            origin = "the current context of the kubeconfig"
-    except (config.ConfigException, OSError) as error:
-        return Finding(
-            name,
-            False,
-            f"no cluster is configured ({error})",
-            "Set KUBECONFIG, or write ~/.kube/config.",
+        try:
+            version = str(api.call("GET", "/version").get("gitVersion"))
+        except ApiError as error:
+            if error.status != _FORBIDDEN:
+                raise
+            version = "(which version may not be asked)"
+        origin = (
+            "the cluster that this runs in"
+            if cluster.in_cluster
+            else "the current context of the kubeconfig"
         )
-    settings.retries = False
+        found = Finding(name, True, f"Kubernetes {version} at {api.address}, {origin}")
+        return [found, *_namespace(api)]
+    except ApiError as error:
+        refused = diagnose_api_error(
+            error.status, error.body, error.verb, error.resource, "", Phase.STAGE
+        )
+        text = f"the cluster at {api.address}: {refused.summary.rstrip('.')}"
+        return [Finding(name, False, text, refused.hint)]
+    except ConnectionFailed as error:
+        unreachable = diagnose_unreachable(api.address, str(error), Phase.STAGE)
+        advice = "See that it runs and can be reached from here."
+        return [Finding(name, False, unreachable.summary.rstrip("."), advice)]
+    except ClusterConfigError as error:
+        return [Finding(name, False, f"{error}", "Correct the kubeconfig.")]
+    finally:
+        api.close()
+
+
+def _namespace(api: Api) -> Iterator[Finding]:
+    from infra_validator.runners.kubernetes import rights
+    from infra_validator.runners.kubernetes.api import ApiError
+    from infra_validator.runners.kubernetes.platform import default_namespace
+
+    namespace = default_namespace(api.cluster)
+    name, elsewhere = "kubernetes namespace", "ServingSpec.kubernetes.namespace names another one"
     try:
-        with client.ApiClient(settings) as api:
-            version = client.VersionApi(api).get_code(_request_timeout=_SECONDS)
-    except (client.ApiException, urllib3.exceptions.HTTPError, OSError) as error:
-        return Finding(
+        api.call("GET", f"/api/v1/namespaces/{quote(namespace, safe='')}")
+    except ApiError as error:
+        if error.status == _NOT_FOUND:
+            text = f"the cluster has no namespace {namespace}, which is the default here"
+            yield Finding(name, False, text, f"Create it; {elsewhere}.")
+            return
+        if error.status != _FORBIDDEN:
+            raise
+    yield Finding(name, True, f"{namespace}, unless {elsewhere}")
+    name = "kubernetes rights"
+    wanted = rights.IN_A_STEP if api.cluster.in_cluster else rights.FROM_OUTSIDE
+    try:
+        missing = rights.missing(api, namespace, wanted)
+    except ApiError as error:
+        if error.passing:
+            raise
+        yield Finding(
             name,
-            False,
-            f"the cluster at {settings.host} does not answer ({_first(error)})",
-            "See that it runs and can be reached from here.",
+            True,
+            f"the cluster does not say what may be done in {namespace} (HTTP {error.status} to a "
+            "SelfSubjectAccessReview)",
+            "docs/platforms.md lists the rights that are needed.",
         )
-    return Finding(name, True, f"Kubernetes {version.git_version} at {settings.host}, {origin}")
-
-
-def _first(error: BaseException) -> str:
-    from infra_validator.text import first_line
-
-    return first_line(str(error)) or type(error).__name__
+        return
+    lacking = [right for right in missing if right.needed]
+    listed = ", ".join(f"{right.verb} {right.resource}" for right in lacking or missing)
+    advice = f"Add to a Role in {namespace} that is bound to you: {rights.role_rules(missing)}"
+    if lacking:
+        yield Finding(name, False, f"you may not do this in {namespace}: {listed}", advice)
+    elif missing:
+        text = f"all that is needed in {namespace}; these would tell more: {listed}"
+        yield Finding(name, True, text, advice)
+    else:
+        yield Finding(name, True, f"all that is needed in {namespace}")

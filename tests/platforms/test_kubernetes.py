@@ -721,6 +721,20 @@ def test_a_right_that_lacks_is_named(
     assert verb in report.reason + report.fault.hint
 
 
+def test_a_pod_that_was_refused_is_not_missed(
+    kubernetes_namespace: TestNamespace,
+    validate: Validate,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Who may not create Pods mostly may not delete any either."""
+    reading = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
+    kubeconfig = kubernetes_namespace.user("user-reading", reading, tmp_path)
+    report = validate(kubernetes={"kubeconfig": str(kubeconfig)})
+    assert told(report)[:2] == ("cluster_access_denied", Blame.INFRASTRUCTURE), report.reason
+    assert [record for record in caplog.records if "cannot be deleted" in record.message] == []
+
+
 # Where the cluster is.
 
 

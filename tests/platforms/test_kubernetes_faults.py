@@ -38,6 +38,7 @@ from infra_validator.runners.kubernetes.step import StepPod
 from infra_validator.servers.tensorflow_serving import TensorFlowServing
 from infra_validator.strategic_merge import merge_pod
 from tests.engine.helpers import run
+from tests.platforms.docker_engine import Answer, RegistryHandler, registry
 from tests.platforms.kubernetes_cluster import (
     TestNamespace,
     server_command,
@@ -206,6 +207,22 @@ def mounted(**source: Any) -> Config:
             id="no such program",
         ),
         pytest.param(
+            {"pod_patch": containers(resources={"limits": {"memory": "1Mi"}})},
+            None,
+            "container_config_invalid",
+            Phase.START,
+            "limit of memory, 1Mi, is too small",
+            id="no memory for the sandbox",
+        ),
+        pytest.param(
+            {"pod_patch": containers(resources={"limits": {"memory": "4Mi"}})},
+            None,
+            "container_config_invalid",
+            Phase.START,
+            "limit of memory, 4Mi, is too small",
+            id="no memory for the container",
+        ),
+        pytest.param(
             {"pod_patch": {"spec": {"hostname": "A_B"}}},
             None,
             "pod_invalid",
@@ -262,6 +279,70 @@ def test_why_a_pod_does_not_start(
     assert (found.category, found.phase) == (category, phase), found
     assert said in found.summary
     assert found.detail
+
+
+@pytest.fixture
+def _node_is_here(kubernetes_namespace: TestNamespace) -> None:
+    """A node that pulls from 127.0.0.1 asks itself."""
+    if urlsplit(kubernetes_namespace.api.address).hostname not in {"127.0.0.1", "localhost"}:
+        pytest.skip("the node is not this machine, so it cannot ask a registry here")
+
+
+def refusing(status: int, code: str, message: str, **headers: str) -> Answer:
+    """A registry that is there, and has not what is asked for."""
+
+    def answer(request: RegistryHandler) -> None:
+        if request.path.rstrip("/") == "/v2" and status != 401:
+            request.reply(200, b"{}")
+        else:
+            request.refuse(status, code, message, **headers)
+
+    return answer
+
+
+@pytest.mark.usefixtures("_node_is_here")
+@pytest.mark.parametrize(
+    ("answer", "category", "said"),
+    [
+        pytest.param(
+            refusing(404, "MANIFEST_UNKNOWN", "manifest unknown"),
+            "image_not_found",
+            "The image {} does not exist: ",
+            id="misspelt",
+        ),
+        pytest.param(
+            refusing(
+                401, "UNAUTHORIZED", "authentication required", WWW_Authenticate='Basic realm="a"'
+            ),
+            "image_pull_denied",
+            "The registry refuses to give the image {}: ",
+            id="no credentials",
+        ),
+        pytest.param(
+            refusing(429, "TOOMANYREQUESTS", "You have reached your pull rate limit."),
+            "image_pull_failed",
+            "The image {} cannot be pulled: ",
+            id="rate limit",
+        ),
+    ],
+)
+def test_what_a_registry_refuses(
+    validate: Validate, answer: Answer, category: str, said: str
+) -> None:
+    with registry(answer) as there:
+        name = f"{there.address}/tensorflow/servin"
+        found = fault_of(validate({}, (name, "2.16.1")))
+        assert there.asked.is_set()
+    assert (found.category, found.phase) == (category, Phase.IMAGE)
+    assert found.summary.startswith(said.format(f"{name}:2.16.1"))
+    assert "ServingSpec.tensorflow_serving.image_name" in found.hint
+
+
+@pytest.mark.usefixtures("_node_is_here")
+def test_a_registry_that_hangs(validate: Validate) -> None:
+    with registry(RegistryHandler.hang) as there:
+        found = fault_of(validate({"pull_timeout_seconds": 3}, (f"{there.address}/a", "1")))
+    assert (found.category, found.phase) == ("image_pull_timeout", Phase.IMAGE)
 
 
 def test_what_a_pod_waits_for_is_in_the_log_at_once(

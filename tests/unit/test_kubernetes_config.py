@@ -435,11 +435,37 @@ def test_what_can_never_work_is_refused_by_the_fields_name(
         ),
         ({"requests": {"memory": "2Gi"}, "limits": {"memory": "2G"}}, "requests['memory']"),
         ({"claims": {"A": ""}}, "claims"),
+        # Kubernetes takes these: it reads 4m as 0.004 bytes.
+        ({"limits": {"memory": "4m"}}, "limits['memory']"),
+        ({"requests": {"memory": "512m"}}, "requests['memory']"),
+        ({"limits": {"ephemeral-storage": "100u"}}, "limits['ephemeral-storage']"),
+        ({"limits": {"memory": "4Mi"}}, "limits['memory']"),
+        ({"limits": {"memory": "6291455"}}, "limits['memory']"),
     ],
 )
 def test_resources_that_no_cluster_takes(resources: dict[str, Any], named: str) -> None:
     text = refusal(serving_pod_overrides={"resources": resources})
     assert text.startswith(f"{KUBERNETES}.{OVERRIDES}.resources.{named}: "), text
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"limits": {"memory": "6Mi"}},
+        {"limits": {"memory": "0"}},  # none
+        {"limits": {"memory": "0.1Gi"}},  # no whole bytes, but what is meant is plain
+        {"limits": {"memory": "128974848000m"}},  # from Kubernetes' own documentation
+        {"requests": {"memory": "1"}, "limits": {"memory": "1Gi"}},
+        {"limits": {"cpu": "4m"}},
+    ],
+)
+def test_odd_resources_that_clusters_take(resources: dict[str, Any]) -> None:
+    assert overrides(resources=resources).resources == resources
+
+
+def test_what_thousandths_of_bytes_are_is_told() -> None:
+    text = refusal(serving_pod_overrides={"resources": {"limits": {"memory": "4m"}}})
+    assert "'4m' are 0.004 bytes, for 'm' stands for a fraction" in text
 
 
 def containers(*patches: dict[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra_validator.faults import CATEGORIES, Blame, Fault, Phase
+from infra_validator.faults import CATEGORIES, Blame, Phase
+from infra_validator.kubernetes_config import MEMORY_LIMIT
 from infra_validator.runners.base import Exit
 from infra_validator.runners.kubernetes.faults import (
     diagnose_api_error,
@@ -41,6 +43,8 @@ MINIMAL: dict[str, Any] = {
 
 def recorded(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     found = copy.deepcopy(RECORDED["pods"][name])
+    if name == "oom":  # recorded before Pods noted it
+        found["pod"]["metadata"]["annotations"] = {MEMORY_LIMIT: "32Mi"}
     return found["pod"], found["events"]
 
 
@@ -238,6 +242,7 @@ def test_what_a_registry_says(reason: str, message: str, category: str) -> None:
     assert (found.category, found.phase) == (category, Phase.IMAGE)
     assert "local_docker" not in found.hint
     assert "rpc error" not in found.summary
+    assert re.search(r" image serving:1\b", found.summary)
 
 
 def test_backing_off_the_words_are_in_the_event() -> None:
@@ -438,7 +443,7 @@ def test_what_a_pod_waited_for_too_long(reason: str, message: str, category: str
     creating = waiting("ContainerCreating", "")
     found = diagnose_waiting(creating, [event(reason, message)], Phase.START, 5)
     assert found.category == category
-    assert message in found.summary
+    assert message.replace("rpc error: code = Unknown desc = ", "") in found.summary
     assert found.evidence.events == (f"{reason}: {message}",)
 
 
@@ -498,34 +503,107 @@ def test_no_scheduler_at_all() -> None:
 # Memory.
 
 
-def killed(annotation: str | None, limit: str | None) -> Fault:
+@pytest.mark.parametrize(
+    ("annotations", "limit", "category", "said"),
+    [
+        ({MEMORY_LIMIT: "4Gi"}, "4Gi", "memory_limit_exceeded", "4Gi of memory that ServingSpec"),
+        ({MEMORY_LIMIT: "0.5Gi"}, "512Mi", "memory_limit_exceeded", "512Mi"),
+        ({}, None, "out_of_memory", "for want of memory"),
+        ({MEMORY_LIMIT: "0"}, None, "out_of_memory", "for want of memory"),
+        # The limit is the namespace's, and says nothing of production.
+        (
+            {
+                "kubernetes.io/limit-ranger": "LimitRanger plugin set: memory request for "
+                "container server; memory limit for container server"
+            },
+            "512Mi",
+            "out_of_memory",
+            "the namespace's LimitRange",
+        ),
+        # So it is where an admission webhook sets it, as GKE Autopilot's does, or lowers it, as
+        # that of the Vertical Pod Autoscaler.
+        ({}, "2Gi", "out_of_memory", "the cluster (an admission webhook)"),
+        ({MEMORY_LIMIT: "4Gi"}, "2Gi", "out_of_memory", "the cluster (an admission webhook)"),
+        ({MEMORY_LIMIT: "4Gi"}, "8Gi", "memory_limit_exceeded", "8Gi"),
+        (
+            {
+                MEMORY_LIMIT: "4Gi",
+                "kubernetes.io/limit-ranger": "LimitRanger plugin set: cpu limit for container "
+                "server",
+            },
+            "4Gi",
+            "memory_limit_exceeded",
+            "4Gi",
+        ),
+    ],
+)
+def test_memory(annotations: dict[str, str], limit: str | None, category: str, said: str) -> None:
     ended = server_state(terminated={"reason": "OOMKilled", "exitCode": 137})
     if limit:
         ended["spec"]["containers"][0]["resources"] = {"limits": {"memory": limit}}
-    if annotation:
-        ended["metadata"]["annotations"] = {"kubernetes.io/limit-ranger": annotation}
+    ended["metadata"]["annotations"] = annotations
     found = diagnose_pod(ended, [])
     assert found is not None
-    return found
+    assert found.category == category
+    assert said in found.summary
 
 
-@pytest.mark.parametrize(
-    ("annotation", "limit", "category"),
-    [
-        (None, "4Gi", "memory_limit_exceeded"),
-        (None, None, "out_of_memory"),
-        # The limit is the namespace's, and says nothing of production.
-        (
-            "LimitRanger plugin set: memory request for container server; memory limit for "
-            "container server",
-            "512Mi",
-            "out_of_memory",
-        ),
-        ("LimitRanger plugin set: cpu limit for container server", "4Gi", "memory_limit_exceeded"),
-    ],
+# As a Kubernetes 1.20 with Docker 20.10 and runc 1.1 said it for limits of 4m, 1Mi, 3Mi and 4Mi;
+# under containerd the words are runc's too.
+SANDBOX = (
+    "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to start sandbox "
+    'container for pod "a": Error response from daemon: '
 )
-def test_memory(annotation: str | None, limit: str | None, category: str) -> None:
-    assert killed(annotation, limit).category == category
+RUNC = (
+    "failed to create shim task: OCI runtime create failed: runc create failed: unable to start "
+    "container process: "
+)
+TOO_LITTLE = [
+    f"{SANDBOX}{RUNC}unable to apply cgroup configuration: mkdir /sys/fs/cgroup/memory/kubepods/"
+    "burstable/pod1/2: cannot allocate memory: unknown",
+    f"{SANDBOX}{RUNC}container init was OOM-killed (memory limit too low?): unknown",
+    f"{SANDBOX}cannot start a stopped process: unknown",
+    "Error response from daemon: Minimum memory limit allowed is 6MB",
+]
+
+
+def limited(made: dict[str, Any], limit: str) -> dict[str, Any]:
+    made["spec"]["containers"][0]["resources"] = {"limits": {"memory": limit}}
+    return made
+
+
+@pytest.mark.parametrize("message", TOO_LITTLE)
+@pytest.mark.parametrize(
+    "told", ["event", "CreateContainerError", "RunContainerError", "StartError"]
+)
+def test_too_little_memory_to_start_any_container(message: str, told: str) -> None:
+    ended = {"reason": told, "exitCode": 128, "message": message}
+    made, events = {
+        "event": (waiting("ContainerCreating", ""), [event("FailedCreatePodSandBox", message)]),
+        "StartError": (server_state(terminated=ended), []),
+    }.get(told, (waiting(told, message), []))
+    found = diagnose_pod(limited(made, "4m"), events)
+    assert found is not None
+    assert (found.category, found.phase) == ("container_config_invalid", Phase.START)
+    assert "limit of memory, 4m, is too small" in found.summary
+    assert "resources.limits.memory" in found.hint
+    assert found.detail == message
+    assert exit_of(made) is None
+    # With a sensible limit it is the node that has none left, or something else.
+    for limit in ("4Gi", "0"):
+        found = diagnose_pod(limited(made, limit), events)
+        assert found is None or found.category != "container_config_invalid"
+
+
+def test_a_sandbox_that_fails_otherwise_is_not_for_want_of_memory() -> None:
+    failed = event("FailedCreatePodSandBox", f"{SANDBOX}failed to setup network")
+    creating = limited(waiting("ContainerCreating", ""), "8Mi")
+    assert diagnose_pod(creating, [failed]) is None
+    said = waiting_reason(creating, [failed]) or ""
+    assert said.startswith("Failed to create pod sandbox: failed to start sandbox container")
+    # What once failed says nothing of a server that runs.
+    failed = event("FailedCreatePodSandBox", TOO_LITTLE[1])
+    assert diagnose_pod(limited(server_state(running={}), "8Mi"), [failed]) is None
 
 
 # Pods that are taken away.

@@ -373,6 +373,30 @@ def test_what_the_validator_finds_its_pods_by_stands_whatever_is_patched(
     ]
 
 
+def limited(**limits: Any) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": "server", "resources": {"limits": limits}}]}}
+
+
+@pytest.mark.parametrize(
+    ("config", "noted"),
+    [
+        ({}, None),
+        ({"serving_pod_overrides": {"resources": {"limits": {"cpu": "1"}}}}, None),
+        ({"serving_pod_overrides": {"resources": {"limits": {"memory": "4Gi"}}}}, "4Gi"),
+        ({"pod_patch": limited(memory="2Gi")}, "2Gi"),
+        ({"pod_patch": limited(memory=2000000000)}, "2000000000"),
+        # The API will refuse these.
+        ({"pod_patch": {"spec": {"containers": [{"name": "server", "resources": "x"}]}}}, None),
+        ({"pod_patch": limited(memory=None)}, None),
+    ],
+)
+def test_the_limit_of_memory_that_the_user_gave_is_noted(
+    config: dict[str, Any], noted: str | None
+) -> None:
+    found = build(**config)["metadata"]["annotations"]
+    assert found.get("infra-validator.memory-limit") == noted
+
+
 def test_a_pod_is_not_restarted_and_ends_whatever_is_patched() -> None:
     """Also by a patch that was never checked."""
     kept = ["containers", "initContainers", "volumes"]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from infra_validator.faults import Blame, Fault, Phase, fault
+from infra_validator.kubernetes_config import MEMORY_LIMIT
 from infra_validator.runners.base import Exit
 from infra_validator.runners.kubernetes import runner as runner_module
 from infra_validator.runners.kubernetes.api import ApiError, ConnectionFailed
@@ -60,21 +61,18 @@ def make(cluster: Cluster) -> KubernetesRunner:
 
 
 @pytest.mark.parametrize(
-    ("annotation", "category"),
-    [
-        ("", "memory_limit_exceeded"),
-        ("LimitRanger plugin set: memory limit for container server", "out_of_memory"),
-    ],
+    ("annotations", "category"),
+    [({MEMORY_LIMIT: "1Gi"}, "memory_limit_exceeded"), ({}, "out_of_memory")],
 )
 def test_an_end_that_only_the_last_look_shows_has_its_reason(
-    annotation: str, category: str
+    annotations: dict[str, str], category: str
 ) -> None:
     terminated = {"exitCode": 137, "reason": "OOMKilled"}
     resources = {"limits": {"memory": "1Gi"}}
     runner = make(
         Cluster(
             {
-                "metadata": {"annotations": {"kubernetes.io/limit-ranger": annotation}},
+                "metadata": {"annotations": annotations},
                 "spec": {"containers": [{"name": "server", "resources": resources}]},
                 "status": {
                     "containerStatuses": [{"name": "server", "state": {"terminated": terminated}}]
@@ -159,6 +157,32 @@ def test_what_the_node_says_of_the_port_is_told() -> None:
     assert found.detail == "the last line\nsocat not found"
 
 
+@pytest.mark.parametrize(
+    ("category", "limit", "told"),
+    [
+        ("server_not_ready", "50m", True),
+        ("server_not_ready", "0.5", True),
+        ("server_not_ready", "1", False),
+        ("server_not_ready", "0", False),
+        ("server_not_ready", None, False),
+        ("load_timeout", "50m", False),
+    ],
+)
+def test_a_server_with_little_of_a_processor_may_only_be_slow(
+    category: str, limit: str | None, told: bool
+) -> None:
+    server = {"name": "server", "resources": {"limits": {"cpu": limit}}}
+    runner = make(Cluster({**RUNNING, "spec": {"containers": [server]}}))
+    runner._phase = Phase.LOAD
+    runner._pod = {"spec": {"containers": [server]}}
+    found = fault(category, Phase.LOAD, "x")
+    cause = runner.find_cause(found)
+    assert cause.category == category
+    assert ("resources.limits.cpu" in cause.hint) == told
+    assert cause.hint.endswith(found.hint)
+    assert (cause == found) != told
+
+
 class Broken:
     def interrupt(self) -> None:
         raise RuntimeError("cannot be interrupted")
@@ -204,16 +228,36 @@ def test_a_pod_that_appears_late_is_removed(error: Exception) -> None:
     assert len(cluster.deleted) == 3
 
 
-@pytest.mark.parametrize("error", [ApiError(403, "no", "create", "pods"), None])
-def test_a_pod_that_was_refused_or_is_gone_is_not_waited_for(error: Exception | None) -> None:
+REFUSAL = ApiError(403, "no", "create", "pods")
+
+
+def test_a_pod_that_is_gone_is_not_waited_for() -> None:
     cluster = Cluster()
     cluster.deletions = [False]
     runner = stoppable(cluster)
-    with contextlib.suppress(ApiError), runner._allowed_to_create():
-        if error is not None:
-            raise error
+    with runner._allowed_to_create():
+        pass
     runner.stop()
     assert len(cluster.deleted) == 1
+
+
+@pytest.mark.parametrize(
+    ("errors", "deleted"),
+    [
+        ([REFUSAL], False),
+        # The first try may have been heard, whatever becomes of the next.
+        ([CREATION, REFUSAL], True),
+        ([ConnectionFailed("timed out"), REFUSAL], True),
+    ],
+)
+def test_only_a_pod_that_may_be_there_is_deleted(errors: list[Exception], deleted: bool) -> None:
+    cluster = Cluster()
+    runner = stoppable(cluster)
+    for error in errors:
+        with contextlib.suppress(type(error)), runner._allowed_to_create():
+            raise error
+    runner.stop()
+    assert bool(cluster.deleted) == deleted
 
 
 def test_a_port_that_cannot_be_brought_here_fails_the_platform_not_the_model() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from infra_validator.faults import Evidence, Fault, Phase, fault
-from infra_validator.kubernetes_config import RECEIVER, SERVER, parse_quantity
+from infra_validator.kubernetes_config import MEMORY_LIMIT, RECEIVER, SERVER, parse_quantity
 from infra_validator.runners.base import Exit
 from infra_validator.runners.exits import exit_reason
 from infra_validator.tensorflow_errors import without_cut_text
@@ -71,27 +71,31 @@ _PULLING: _Table = _table(
         r"no such host|dial tcp|i/o timeout|connection refused|connection reset|tls handshake|"
         r"too ?many ?requests|\b429\b|\b50[0234]\b|context deadline exceeded|x509",
         "image_pull_failed",
-        "The image cannot be pulled",
+        "The image {image} cannot be pulled",
     ),
     (
         r"no match(?:ing manifest)? for .*(?:platform|manifest)|"
         r"does not match the specified platform",
         "image_unusable",
-        "The image is not there for the node's platform",
+        "The image {image} is not there for the node's platform",
     ),
     (
         r"pull access denied|unauthorized|authentication required|authorization failed|"
         r"no basic auth|denied|insufficient_scope|access forbidden|failed to authorize|"
         r"\b40[13]\b|authorization token has expired",
         "image_pull_denied",
-        "The registry refuses to give the image",
+        "The registry refuses to give the image {image}",
     ),
     (
         r"not found|manifest unknown|name unknown|no such image|no such manifest",
         "image_not_found",
-        "The image does not exist",
+        "The image {image} does not exist",
     ),
-    (r"invalid reference format|couldn't parse image", "image_not_found", "This is no image"),
+    (
+        r"invalid reference format|couldn't parse image",
+        "image_not_found",
+        "{image} is no image's name",
+    ),
 )
 _STARTING: _Table = _table(
     (
@@ -138,12 +142,25 @@ _MOUNTING: _Table = _table(
     ),
 )
 
+# The words of runc and of Docker's engine where a container's first process gets no memory.
+_NO_MEMORY = re.compile(
+    r"OOM-killed|minimum memory limit|cannot allocate memory|start a stopped process",
+    re.IGNORECASE,
+)
+# They may also be said of a node that has none left, but hardly with a limit like this one.
+_TINY_MEMORY_BYTES = 64 * 1024 * 1024
+
+_IMAGE_NAME = (
+    "(ServingSpec.tensorflow_serving.image_name, ServingSpec.tensorflow_serving.tags, "
+    "ServingSpec.tensorflow_serving.digests)"
+)
 _IMAGE_HINTS: Mapping[str, str] = {
-    "image_not_found": "Look at ServingSpec.tensorflow_serving.image_name, tags and digests, and "
-    f"at {_KUBERNETES}.image_pull_policy.",
-    "image_pull_denied": f"Name a Secret with the registry's credentials in {_KUBERNETES}"
-    ".image_pull_secrets, or correct the image's name.",
-    "image_pull_failed": "See that the node reaches the registry, or load the image there by hand.",
+    "image_not_found": f"See that the registry has just this name and version {_IMAGE_NAME}; a "
+    "name without a registry is looked for on Docker Hub.",
+    "image_pull_denied": f"Correct the image's name {_IMAGE_NAME}, or name a Secret with the "
+    f"registry's credentials in {_KUBERNETES}.image_pull_secrets.",
+    "image_pull_failed": f"See that the image's name is right {_IMAGE_NAME} and that the node "
+    "reaches the registry, or load the image there by hand.",
     "image_pull_timeout": f"Raise {_KUBERNETES}.pull_timeout_seconds, or pull the image before.",
 }
 
@@ -202,9 +219,10 @@ def last_words(pod: Object) -> str:
 
 def waiting_reason(pod: Object, events: Sequence[Object] | None) -> str | None:
     """What the Pod waits for, in the cluster's words, for a line of the log."""
+    hindrance = _last_message(events, *_HINDRANCES)
     return (
         _scheduler_says(pod)
-        or _last_event(events, *_HINDRANCES)
+        or (first_line(_WRAPPING.sub("", hindrance)) if hindrance else None)
         or next(
             (
                 first_line(str(waiting["message"]))
@@ -213,6 +231,19 @@ def waiting_reason(pod: Object, events: Sequence[Object] | None) -> str | None:
             ),
             None,
         )
+    )
+
+
+def slow_hint(pod: Object) -> str | None:
+    """What to look at where the server did not get far, if it has less than one processor."""
+    limit = _container(pod, SERVER).get("resources", {}).get("limits", {}).get("cpu")
+    amount = parse_quantity(str(limit or ""))
+    if not amount or amount >= 1:
+        return None
+    return (
+        f"It may only be slow: its limit is {limit} of a processor ({_KUBERNETES}"
+        ".serving_pod_overrides.resources.limits.cpu). Give it what it has in production, or raise "
+        "ValidationSpec.max_loading_time_seconds."
     )
 
 
@@ -233,6 +264,7 @@ def diagnose_pod(pod: Object, events: Sequence[Object] | None) -> Fault | None:
     phase = phase_of(pod, events)
     return (
         _diagnose_end(pod, events, phase)
+        or _diagnose_tiny_memory(pod, events, phase)
         or _diagnose_receiver(pod, phase)
         or _diagnose_server(pod, phase)
         or _diagnose_waiting_containers(pod, events)
@@ -263,10 +295,11 @@ def diagnose_waiting(
             "delivery_timeout", phase, f"The files were not sent into the Pod within {seconds:g} s."
         )
     if phase == Phase.IMAGE and events is not None:
+        image = _container(pod, SERVER).get("image")
         return fault(
             "image_pull_timeout",
             phase,
-            f"The image was not pulled within {seconds:g} s.",
+            f"The image {image} was not pulled within {seconds:g} s.",
             hint=_IMAGE_HINTS["image_pull_timeout"],
             evidence=Evidence(events=_tell(events)),
         )
@@ -364,6 +397,37 @@ def _diagnose_other_end(pod: Object, phase: Phase) -> Fault | None:
     )
 
 
+def _diagnose_tiny_memory(
+    pod: Object, events: Sequence[Object] | None, phase: Phase
+) -> Fault | None:
+    """A limit of memory with which not even the Pod's sandbox or a shell can be started."""
+    limit = _container(pod, SERVER).get("resources", {}).get("limits", {}).get("memory")
+    amount = parse_quantity(str(limit or ""))
+    if not amount or amount >= _TINY_MEMORY_BYTES:
+        return None
+    messages = [str(_waiting(pod, name).get("message") or "") for name in _names(pod)]
+    for name in _names(pod):
+        ended = _state(pod, name).get("terminated") or {}
+        if _cannot_run(ended):
+            messages.append(str(ended.get("message") or ""))
+    if phase != Phase.LOAD:
+        messages.append(_last_message(events, *_HINDRANCES) or "")
+    said = next((message for message in messages if _NO_MEMORY.search(message)), None)
+    if said is None:
+        return None
+    return fault(
+        "container_config_invalid",
+        Phase.START,
+        f"The server's limit of memory, {limit}, is too small to start any container: "
+        f"{first_line(_WRAPPING.sub('', said))}",
+        detail=said,
+        hint=f"Raise {_KUBERNETES}.serving_pod_overrides.resources.limits.memory to what the "
+        "server has in production; where it is not set there, pod_patch or the namespace's "
+        "LimitRange gives the limit.",
+        evidence=Evidence(events=_tell(events)),
+    )
+
+
 def _diagnose_receiver(pod: Object, phase: Phase) -> Fault | None:
     for name in _names(pod, "initContainers"):
         ended = _state(pod, name).get("terminated")
@@ -438,8 +502,8 @@ def _diagnose_server(pod: Object, phase: Phase) -> Fault | None:
     container = _container(pod, SERVER)
     limit = container.get("resources", {}).get("limits", {}).get("memory")
     annotations = pod.get("metadata", {}).get("annotations") or {}
-    ranged = annotations.get("kubernetes.io/limit-ranger", "")
-    if limit and not re.search(rf"memory[^;]* limit for container {SERVER}\b", ranged):
+    given, wanted = (parse_quantity(str(one)) for one in (limit, annotations.get(MEMORY_LIMIT)))
+    if given and wanted and given >= wanted:
         return fault(
             "memory_limit_exceeded",
             phase,
@@ -447,12 +511,14 @@ def _diagnose_server(pod: Object, phase: Phase) -> Fault | None:
             ".serving_pod_overrides.resources gives it.",
             evidence=evidence,
         )
-    if limit:
+    if given:
+        ranged = annotations.get("kubernetes.io/limit-ranger", "")
+        by_range = re.search(rf"memory[^;]* limit for container {SERVER}\b", ranged)
+        whose = "the namespace's LimitRange" if by_range else "the cluster (an admission webhook)"
         return fault(
             "out_of_memory",
             phase,
-            f"The server needs more than the {limit} of memory that the namespace's LimitRange "
-            "gives it.",
+            f"The server needs more than the {limit} of memory that {whose} gives it.",
             hint=f"Set the memory that the server has in production in {_KUBERNETES}"
             ".serving_pod_overrides.resources.limits.",
             evidence=evidence,
@@ -500,22 +566,24 @@ def _named_by(event: Object) -> str:
 def _diagnose_pull(
     pod: Object, name: str, reason: str, message: str, events: Sequence[Object] | None
 ) -> Fault:
+    image = str((_container(pod, name) or _container(pod, SERVER)).get("image"))
     if reason == "ErrImageNeverPull":
         return fault(
             "image_not_found",
             Phase.IMAGE,
-            f"The node does not have the image {_container(pod, name).get('image')}, and "
-            f"{_KUBERNETES}.image_pull_policy says NEVER.",
+            f"The node does not have the image {image}, and {_KUBERNETES}.image_pull_policy says "
+            "NEVER.",
             detail=message,
-            hint=_IMAGE_HINTS["image_not_found"],
+            hint=f"Correct the image's name {_IMAGE_NAME}, load the image on the node, or let it "
+            f"be pulled by {_KUBERNETES}.image_pull_policy.",
             evidence=Evidence(events=(reason,)),
         )
     if reason == "ImagePullBackOff":  # what the registry said is in the event, or in the status too
         message = _last_event(events, "Failed", containing="Failed to pull image") or message
     otherwise = (
-        ("image_not_found", "This is no image")
+        ("image_not_found", "{image} is no image's name")
         if reason == "InvalidImageName"
-        else ("image_pull_failed", "The image cannot be pulled")
+        else ("image_pull_failed", "The image {image} cannot be pulled")
     )
     return _match(
         _PULLING,
@@ -524,6 +592,7 @@ def _diagnose_pull(
         otherwise,
         Evidence(events=(reason, *_tell(events))),
         hints=_IMAGE_HINTS,
+        image=image,
     )
 
 
@@ -590,9 +659,11 @@ def _match(
     otherwise: tuple[str, str],
     evidence: Evidence,
     hints: Mapping[str, str] | None = None,
+    image: str = "",
 ) -> Fault:
     known = ((category, summary) for pattern, category, summary in table if pattern.search(message))
     category, summary = next(known, otherwise)
+    summary = summary.replace("{image}", image)
     said = first_line(_WRAPPING.sub("", message))
     return fault(
         category,

@@ -10,6 +10,7 @@ from infra_validator.kubernetes_config import (
     CLAIM_VOLUME,
     CONFIG_FOLDER,
     ISTIO_INJECT,
+    MEMORY_LIMIT,
     MODEL_BASE,
     RECEIVED_VOLUME,
     RECEIVER,
@@ -97,6 +98,9 @@ def pod_manifest(
     pod["metadata"].update(name=name, namespace=namespace)
     pod["metadata"].setdefault("labels", {}).update(labels)
     pod["metadata"].setdefault("annotations", {}).update(annotations)
+    limit = _memory_limit(pod["spec"])
+    if limit:
+        pod["metadata"]["annotations"][MEMORY_LIMIT] = str(limit)
     if owner is not None:
         pod["metadata"]["ownerReferences"] = [_owner_reference(owner)]
     if node is not None:
@@ -147,6 +151,14 @@ def _spec(
         "runtimeClassName": settings.runtime_class_name,
     }
     return spec | {key: value for key, value in optional.items() if value}
+
+
+def _memory_limit(spec: Mapping[str, Any]) -> Any:
+    """The server's; None for none, and where a patch made of it what only the API will refuse."""
+    [found] = [one for one in spec["containers"] if one["name"] == SERVER]
+    for key in ("resources", "limits", "memory"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
 
 
 def _needs_receiver(binary: ServingBinary, model: ModelPlace) -> bool:

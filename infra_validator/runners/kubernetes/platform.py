@@ -20,6 +20,7 @@ from infra_validator.runners.kubernetes import faults, owner
 from infra_validator.runners.kubernetes.api import (
     Api,
     ApiError,
+    Cluster,
     ClusterConfigError,
     ConnectionFailed,
     find_cluster,
@@ -146,9 +147,9 @@ def _find_place(settings: KubernetesSettings, check: Callable[[], None]) -> Plac
     except ClusterConfigError as error:
         raise _not_found(settings, str(error)) from error
     api = Api(cluster, settings.client_timeout_seconds, check)
-    own = candidates(os.environ, service_account_namespace() if cluster.in_cluster else None)
+    own = _own_candidates(cluster)
     step_namespace = own.namespace if cluster.in_cluster else None
-    namespace = settings.namespace or step_namespace or cluster.namespace or "default"
+    namespace = settings.namespace or default_namespace(cluster)
     try:
         with api_faults(api, namespace, Phase.STAGE):
             version = _version(api)
@@ -160,6 +161,16 @@ def _find_place(settings: KubernetesSettings, check: Callable[[], None]) -> Plac
     else:
         forward = settings.reach == Reach.PORT_FORWARD
     return Place(api, namespace, step, version, forward)
+
+
+def default_namespace(cluster: Cluster) -> str:
+    """Where Pods are made unless a field says otherwise."""
+    step_namespace = _own_candidates(cluster).namespace if cluster.in_cluster else None
+    return step_namespace or cluster.namespace or "default"
+
+
+def _own_candidates(cluster: Cluster) -> Candidates:
+    return candidates(os.environ, service_account_namespace() if cluster.in_cluster else None)
 
 
 def _find_step(api: Api, namespace: str, own: Candidates) -> Step | None:

@@ -99,6 +99,7 @@ class KubernetesRunner:
         self._stopped = threading.Event()
         self._asked_for = False
         self._unheard_of = False  # whether a Pod may yet appear that was asked for in vain
+        self._refused = False  # whether the API said that it makes no Pod
         self._removed = False
         self._sending = False
         self._to_send = self._sent = 0  # bytes
@@ -176,7 +177,7 @@ class KubernetesRunner:
             if self._forwarder is not None:
                 self._forwarder.close()
         finally:
-            if self._asked_for:
+            if self._asked_for and not self._refused:
                 self._remove()
         limit = time.monotonic() + _STOP_SECONDS
         for thread in self._threads:
@@ -201,6 +202,9 @@ class KubernetesRunner:
             return dataclasses.replace(
                 found, detail="\n".join(filter(None, [found.detail, self._unreached()]))
             )
+        slow = faults.slow_hint(self._pod)
+        if not_ready and slow:
+            return dataclasses.replace(found, hint=f"{slow} {found.hint}")
         return found
 
     def _unreached(self) -> str | None:
@@ -344,6 +348,7 @@ class KubernetesRunner:
                 yield
             except (ApiError, ConnectionFailed) as error:
                 self._unheard_of |= not isinstance(error, ApiError) or error.passing
+                self._refused = not self._unheard_of
                 raise
             self._unheard_of = False
 
