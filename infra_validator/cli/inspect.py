@@ -42,6 +42,7 @@ def inspect(model_dir: str, as_json: bool) -> int:
     run. An op is looked for in the TensorFlow that is installed here; the server may
     have another version, or more ops.
     """
+    from infra_validator.cli.interruption import postponed_interrupt
     from infra_validator.cli.native_stderr import silenced
     from infra_validator.faults import Blame, FaultError
     from infra_validator.files import Gfile
@@ -50,7 +51,8 @@ def inspect(model_dir: str, as_json: bool) -> int:
     from infra_validator.saved_model.op_registry import registered_ops
     from infra_validator.text import printable
 
-    with silenced():  # before the first file is read, since that imports TensorFlow as well
+    # Before the first file is read, since that imports TensorFlow as well.
+    with postponed_interrupt(), silenced():
         version, ops = _tensorflow_version(), registered_ops()
     files = Gfile()
     place = find_model(files, model_dir)

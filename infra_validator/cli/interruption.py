@@ -1,4 +1,4 @@
-"""Turns the signals by which a person or a system ends a command into a cancellation."""
+"""What the signals do by which a person or a system ends a command."""
 
 from __future__ import annotations
 
@@ -10,6 +10,31 @@ from types import FrameType
 from infra_validator.waiting import Cancellation
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def postponed_interrupt() -> Iterator[None]:
+    """Has SIGINT raise KeyboardInterrupt at the end of the block; only in the main thread.
+
+    Amid the import of a C extension it would become an ImportError, or be lost.
+    """
+    came = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if came:
+        raise KeyboardInterrupt
 
 
 class Interruption:

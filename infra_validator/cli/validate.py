@@ -120,7 +120,7 @@ def validate(model_dir: str, **given: Any) -> int:
 
 def _run(model_dir: str, arguments: dict[str, Any], *, quiet: bool, verbose: bool) -> Report:
     from infra_validator import api
-    from infra_validator.cli.interruption import Interruption
+    from infra_validator.cli.interruption import Interruption, postponed_interrupt
     from infra_validator.cli.native_stderr import copy_of_stderr, silenced
     from infra_validator.cli.progress import shown
     from infra_validator.waiting import Cancelled
@@ -129,8 +129,8 @@ def _run(model_dir: str, arguments: dict[str, Any], *, quiet: bool, verbose: boo
     interruption = Interruption()
     try:
         with copy_of_stderr() as stream, shown(stream, quiet=quiet or verbose) as observer:
-            # Takes seconds, in which an interrupt needs no ceremony: nothing is started yet.
-            with silenced():
+            # Takes seconds, in which nothing is started yet.
+            with postponed_interrupt(), silenced():
                 import tensorflow  # noqa: F401
 
             with interruption.watched():
