@@ -555,6 +555,9 @@ CATEGORIES: dict[str, Category] = _table(
 MEMORY_CATEGORIES = frozenset({"out_of_memory", "server_killed"})
 """Faults that servers running side by side may have caused each other."""
 
+TIME_CATEGORIES = frozenset({"load_timeout", "request_timeout"})
+"""Faults that blame a model for the time it took, unless the platform was cut off meanwhile."""
+
 
 def fault(
     category: str,

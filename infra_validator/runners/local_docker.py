@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra_validator.docker_config import MODEL_BASE, DockerSettings
-from infra_validator.faults import Blame, Fault, FaultError, Phase, fault
+from infra_validator.faults import TIME_CATEGORIES, Fault, FaultError, Phase, fault
 from infra_validator.files import storage_fault
 from infra_validator.model_source import ModelSource
 from infra_validator.runners import docker_causes, docker_faults
@@ -173,8 +173,7 @@ class LocalDockerRunner:
 
         An engine elsewhere that is cut off looks like a model that takes too long.
         """
-        blamed_for_time = found.blame == Blame.MODEL and found.category.endswith("_timeout")
-        if blamed_for_time and self._seems_to_run():
+        if found.category in TIME_CATEGORIES and self._seems_to_run():
             self._look_again()
             if self._fault is not None:
                 return dataclasses.replace(self._fault, phase=found.phase)

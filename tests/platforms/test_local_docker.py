@@ -1708,22 +1708,25 @@ def test_an_engine_that_is_lost_and_found_again_serves_the_next_try(
     assert engine.containers() == []
 
 
-def test_an_engine_that_does_not_answer_at_the_end_is_told(
-    validate: Validate, split: Path, proxy: EngineProxy
-) -> None:
-    """Whether the server that answered was the right one cannot be known then."""
-
-    def hold(event: Event) -> None:
+def held_while_asking(proxy: EngineProxy) -> Callable[[Event], None]:
+    def observe(event: Event) -> None:
         if isinstance(event, PhaseBegan) and event.phase == Phase.QUERY:
             proxy.hold()
         elif isinstance(event, PhaseBegan) and event.phase == Phase.STOP:
             proxy.release()
 
+    return observe
+
+
+def test_an_engine_that_does_not_answer_at_the_end_is_told(
+    validate: Validate, split: Path, proxy: EngineProxy
+) -> None:
+    """Whether the server that answered was the right one cannot be known then."""
     report = validate(
         "stand-in",
         split=split,
         docker={"client_base_url": proxy.address, "client_timeout_seconds": 10},
-        observer=hold,
+        observer=held_while_asking(proxy),
     )
     assert told(report) == ("engine_lost", Blame.INFRASTRUCTURE, Phase.QUERY)
 
@@ -1732,13 +1735,6 @@ def test_a_limit_that_passes_while_the_engine_is_cut_off_is_not_the_models_fault
     validate: Validate, split: Path, proxy: EngineProxy
 ) -> None:
     """As with an engine on another machine, when the network between them fails."""
-
-    def hold(event: Event) -> None:
-        if isinstance(event, PhaseBegan) and event.phase == Phase.QUERY:
-            proxy.hold()
-        elif isinstance(event, PhaseBegan) and event.phase == Phase.STOP:
-            proxy.release()
-
     report = validate(
         "stand-in",
         split=split,
@@ -1747,7 +1743,7 @@ def test_a_limit_that_passes_while_the_engine_is_cut_off_is_not_the_models_fault
         limits=pb.ValidationSpec(
             num_tries=1, max_loading_time_seconds=120, request_timeout_seconds=2
         ),
-        observer=hold,
+        observer=held_while_asking(proxy),
     )
     assert told(report) == ("engine_lost", Blame.INFRASTRUCTURE, Phase.QUERY)
 

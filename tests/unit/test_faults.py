@@ -8,6 +8,7 @@ import infra_validator
 from infra_validator.faults import (
     CATEGORIES,
     MEMORY_CATEGORIES,
+    TIME_CATEGORIES,
     Blame,
     Evidence,
     Fault,
@@ -156,3 +157,8 @@ def test_a_summary_that_ends_with_another_ones_words_is_a_sentence_all_the_same(
     summary: str, sentence: str
 ) -> None:
     assert fault("op_missing", Phase.LOAD, summary).summary == sentence
+
+
+def test_every_time_limit_that_a_model_is_blamed_for_is_asked_about() -> None:
+    limits = {name for name in CATEGORIES if name.endswith("_timeout")}
+    assert {name for name in limits if CATEGORIES[name].blame == Blame.MODEL} == TIME_CATEGORIES

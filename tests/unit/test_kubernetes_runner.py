@@ -140,20 +140,22 @@ def test_a_time_limit_is_not_held_against_the_model_where_the_way_to_it_is_cut()
     runner = make(Cluster(RUNNING))
     runner._phase = Phase.LOAD
     runner._log_problem = "get pods/log: 502 error dialing backend"
-    assert runner.find_cause(found).category == "cluster_lost"
-    assert "error dialing backend" in runner.find_cause(found).summary
+    assert runner.find_cause(found, "").category == "cluster_lost"
+    assert "error dialing backend" in runner.find_cause(found, "").summary
     runner._log_problem = None
     runner._forwarder = SimpleNamespace(problem="500 error dialing backend", refusal=None)  # type: ignore[assignment]
-    assert runner.find_cause(found).category == "cluster_lost"
+    assert runner.find_cause(found, "").category == "cluster_lost"
     runner._forwarder = SimpleNamespace(problem=None, refusal="connection refused")  # type: ignore[assignment]
-    assert runner.find_cause(found) is found
+    assert runner.find_cause(found, "") is found
 
 
 def test_what_the_node_says_of_the_port_is_told() -> None:
     runner = make(Cluster(RUNNING))
     runner._phase = Phase.LOAD
     runner._forwarder = SimpleNamespace(problem=None, refusal="socat not found")  # type: ignore[assignment]
-    found = runner.find_cause(fault("server_not_ready", Phase.LOAD, "x", detail="the last line"))
+    found = runner.find_cause(
+        fault("server_not_ready", Phase.LOAD, "x", detail="the last line"), ""
+    )
     assert found.detail == "the last line\nsocat not found"
 
 
@@ -176,7 +178,7 @@ def test_a_server_with_little_of_a_processor_may_only_be_slow(
     runner._phase = Phase.LOAD
     runner._pod = {"spec": {"containers": [server]}}
     found = fault(category, Phase.LOAD, "x")
-    cause = runner.find_cause(found)
+    cause = runner.find_cause(found, "")
     assert cause.category == category
     assert ("resources.limits.cpu" in cause.hint) == told
     assert cause.hint.endswith(found.hint)
@@ -343,7 +345,7 @@ def test_what_is_sent_is_told() -> None:
 
 def test_other_faults_stand() -> None:
     found = fault("server_exited", Phase.LOAD, "ended")
-    assert make(Cluster(ConnectionFailed("no route"))).find_cause(found) is found
+    assert make(Cluster(ConnectionFailed("no route"))).find_cause(found, "") is found
 
 
 def test_a_new_phase_is_not_judged_by_the_time_of_the_one_before(

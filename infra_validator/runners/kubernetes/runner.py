@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from infra_validator.faults import Blame, Fault, FaultError, Phase, fault
+from infra_validator.faults import TIME_CATEGORIES, Fault, FaultError, Phase, fault
 from infra_validator.files import storage_fault
 from infra_validator.kubernetes_config import SERVER
 from infra_validator.runners.base import Exit, ServerTask
@@ -185,14 +185,14 @@ class KubernetesRunner:
         if self._exit is None and self._asked_for:
             self._exit = Exit(_KILLED_EXIT, "removed")
 
-    def find_cause(self, found: Fault, log: str = "") -> Fault:
+    def find_cause(self, found: Fault, log: str) -> Fault:
         """The cluster's own fault, where a time limit would be held against model or server.
 
         It is asked once more, since the limit may be shorter than what is ridden out.
         """
         not_ready = found.category == "server_not_ready"
-        blamed_for_time = found.blame == Blame.MODEL and found.category.endswith("_timeout")
-        if not (not_ready or blamed_for_time) or self._stopped.is_set():
+        in_question = not_ready or found.category in TIME_CATEGORIES
+        if not in_question or self._stopped.is_set():
             return found
         self._look_again(self._platform.place().api.look)
         cause = self._fault or self._unheard()
