@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import re
 import stat
 from collections.abc import Iterable, Mapping
@@ -150,6 +151,17 @@ def container_config(
     }
 
 
+def publish_at(host: str) -> str:
+    """The engine's addresses on which a port that is reached at `host`, an address, is published.
+
+    Loopback only, unless it is reached from elsewhere.
+    """
+    address = ipaddress.ip_address(host)
+    if address.is_loopback:
+        return host
+    return "0.0.0.0" if address.version == 4 else "::"  # noqa: S104 - its own is not known here
+
+
 def find_endpoint(
     network: Mapping[str, Any], container_port: int, *, host: str, prefer_own_address: bool
 ) -> str | None:
@@ -158,7 +170,7 @@ def find_endpoint(
     Args:
         network: the container's NetworkSettings, as the engine tells them.
         container_port: the port on which the server listens.
-        host: where published ports are reached.
+        host: address at which published ports are reached.
         prefer_own_address: whether the container's own address is the better way.
     """
     addresses = [

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,10 +55,26 @@ class Engine:
         """Whether it is reached by a socket of this machine."""
         return self.address.startswith(("unix:", "http+unix:", "npipe:", "/"))
 
-    @property
-    def host(self) -> str:
-        """Where ports that it publishes are reached, as far as its address tells."""
-        return LOOPBACK if self.is_local else urlsplit(self.address).hostname or LOOPBACK
+    def find_host(self) -> str:
+        """Address at which ports that it publishes are reached.
+
+        An address, not a name: gRPC tries all that a name has, IPv6 first, and there the same
+        port may be another container's (moby issue 42442).
+
+        Raises:
+            FaultError: if the host that the settings or the engine's address name has no address.
+        """
+        host = self._settings.host_ip_address
+        if host is None and not self.is_local:
+            host = urlsplit(self.address).hostname
+        if host is None or host == "localhost":
+            return LOOPBACK
+        try:
+            found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, None)]
+        except OSError as error:
+            raise FaultError(docker_faults.diagnose_unknown_host(host, str(error))) from error
+        # IPv4 where there is a choice: every engine publishes there.
+        return next((address for address in found if ":" not in address), found[0])
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[docker.DockerClient]:

@@ -164,6 +164,15 @@ def diagnose_engine_settings(summary: str, hint: str) -> Fault:
     return fault("engine_unavailable", Phase.STAGE, summary, hint=hint)
 
 
+def diagnose_unknown_host(host: str, message: str) -> Fault:
+    """The host at which the engine's ports are to be reached has no address."""
+    return diagnose_engine_settings(
+        f"The host {host!r}, where the ports that the Docker engine publishes are reached, has no "
+        f"address: {first_line(message)}",
+        "Set ServingSpec.local_docker.host_ip_address to the address of the engine's host.",
+    )
+
+
 def diagnose_old_api(phase: Phase, message: str) -> Fault:
     """The engine's API is older than what is asked of it."""
     return fault(

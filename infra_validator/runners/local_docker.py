@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import logging
 import platform as this_platform
 import threading
@@ -18,9 +17,9 @@ from infra_validator.files import storage_fault
 from infra_validator.model_source import ModelSource
 from infra_validator.runners import docker_causes, docker_faults
 from infra_validator.runners.base import Exit, ServerTask
-from infra_validator.runners.docker_container import find_endpoint
+from infra_validator.runners.docker_container import find_endpoint, publish_at
 from infra_validator.runners.docker_creation import ContainerMaker, Gate
-from infra_validator.runners.docker_engine import LOOPBACK, Engine
+from infra_validator.runners.docker_engine import Engine
 from infra_validator.runners.docker_follow import Output, OutputFollower, ask_version
 from infra_validator.runners.docker_images import ImageProvider, describe_image
 from infra_validator.runners.docker_removal import Removal, sweep
@@ -82,6 +81,7 @@ class LocalDockerPlatform:
         import docker
 
         with self._engine.connect() as client:
+            self._engine.find_host()  # refuses one without an address
             try:
                 if self._engine.is_local and not _in_container():
                     self._check_mounts(str(client.info().get("Name")))
@@ -293,12 +293,13 @@ class LocalDockerRunner:
         return True
 
     def _create_and_follow(self, client: docker.DockerClient) -> None:
+        host = self._engine.find_host()
         maker = ContainerMaker(
             client,
             self._settings,
             self._task,
             name=self._name,
-            publish_at=self._publish_at(),
+            publish_at=publish_at(host),
             gate=self._gate,
         )
         self._identity |= maker.make()
@@ -307,7 +308,7 @@ class LocalDockerRunner:
         follower = OutputFollower(self._engine, self._name, self._output, self._task.wake)
         follower.start()
         try:
-            self._endpoint = self._find_endpoint(client)
+            self._endpoint = self._find_endpoint(client, host)
             self._enter(Phase.LOAD)
             code = int(client.api.wait(self._name)["StatusCode"])
             if not self._gate.closed:
@@ -334,18 +335,12 @@ class LocalDockerRunner:
             self._fault = docker_faults.diagnose_init(code, hide_content_of_log(self.logs()))
         self._exit = Exit(code, exit_reason(code))
 
-    def _host(self) -> str:
-        return self._settings.host_ip_address or self._engine.host
+    def _prefers_own_address(self) -> bool:
+        """An engine that is not of this machine has networks of its own, such as one in Docker."""
+        is_chosen = self._settings.host_ip_address is not None
+        return not is_chosen and self._engine.is_local and _in_container()
 
-    def _publish_at(self) -> str:
-        """Loopback, unless the port is reached from elsewhere."""
-        host = LOOPBACK if self._host() == "localhost" else self._host()
-        try:
-            return host if ipaddress.ip_address(host).is_loopback else ""
-        except ValueError:
-            return ""
-
-    def _find_endpoint(self, client: docker.DockerClient) -> str | None:
+    def _find_endpoint(self, client: docker.DockerClient, host: str) -> str | None:
         """Where the server is reached, or None if it has ended already."""
         import requests
 
@@ -353,8 +348,8 @@ class LocalDockerRunner:
         endpoint = find_endpoint(
             container["NetworkSettings"],
             self._task.binary.container_port,
-            host=self._host(),
-            prefer_own_address=self._settings.host_ip_address is None and _in_container(),
+            host=host,
+            prefer_own_address=self._prefers_own_address(),
         )
         if endpoint is None and container["State"].get("Running"):
             # Its address goes a moment before the engine says that it has ended.

@@ -568,6 +568,45 @@ def test_another_loopback_address_is_published_on_alone(
     assert bound["HostIp"] == "127.0.0.2"
 
 
+def test_a_name_is_asked_at_the_address_that_is_published(
+    start: Callable[..., tuple[LocalDockerRunner, Any]],
+) -> None:
+    """gRPC would try IPv6 first, where the port may be another container's."""
+    runner, container = start(host_ip_address="localhost")
+    [bound] = container.attrs["NetworkSettings"]["Ports"]["8500/tcp"]
+    assert runner.endpoint() == f"{bound['HostIp']}:{bound['HostPort']}"
+
+
+def test_elsewhere_it_is_published_for_one_family(
+    engine: TestEngine, validate: Validate, split: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = []
+    found = local_docker.find_endpoint
+
+    def note(network: dict[str, Any], *given: Any, **how: Any) -> str | None:
+        bound.append(network["Ports"]["8500/tcp"])
+        return found(network, *given, **how)
+
+    monkeypatch.setattr(local_docker, "find_endpoint", note)
+    gateway = engine.client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    report = validate(split=split, docker={"host_ip_address": gateway})
+    assert report.verdict == Verdict.BLESSED, report.reason
+    assert [[entry["HostIp"] for entry in ports] for ports in bound] == [["0.0.0.0"]]  # noqa: S104
+
+
+@pytest.mark.usefixtures("ssh")
+def test_from_a_container_an_engine_elsewhere_is_asked_at_its_host(
+    start: Callable[..., tuple[LocalDockerRunner, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its networks are its own, as with Docker in Docker."""
+    monkeypatch.setattr(local_docker, "_in_container", lambda: True)
+    runner, container = start(client_base_url=f"ssh://me@127.0.0.1:22{_SOCKET}")
+    [bound] = container.attrs["NetworkSettings"]["Ports"]["8500/tcp"]
+    assert runner.endpoint() == f"127.0.0.1:{bound['HostPort']}"
+    runner, _ = start()
+    assert str(runner.endpoint()).endswith(":8500")
+
+
 def test_the_server_can_be_reached_by_its_published_port(validate: Validate, split: Path) -> None:
     report = validate(split=split, docker={"host_ip_address": "127.0.0.1"})
     assert report.verdict == Verdict.BLESSED, report.reason
@@ -1283,6 +1322,14 @@ def test_an_engine_at_the_other_end_of_ssh(
     # The model may be copied that way too, which is what an engine elsewhere needs.
     copied = validate(docker={"client_base_url": address, "model_delivery": "COPY"})
     assert copied.verdict == Verdict.BLESSED, copied.reason
+
+
+@pytest.mark.usefixtures("ssh")
+def test_a_host_without_an_address_is_told_before_anything_starts(validate: Validate) -> None:
+    report = validate(docker={"client_base_url": f"ssh://nowhere.invalid{_SOCKET}"})
+    assert told(report) == ("engine_unavailable", Blame.INFRASTRUCTURE, Phase.STAGE)
+    assert "'nowhere.invalid'" in report.reason
+    assert report.binaries == ()
 
 
 @pytest.mark.usefixtures("ssh")
