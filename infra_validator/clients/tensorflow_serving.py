@@ -20,12 +20,13 @@ from infra_validator.tensorflow_errors import find_missing_op, hide_content
 from infra_validator.text import first_line
 
 # A server opens its port when the model is loaded, and that should be seen at once; gRPC's own
-# back-off starts at a second. No proxy stands between the validator and its server.
+# back-off starts at a second. What gRPC calls the least back-off is how long a connection may take
+# to be made; a server may be far away, or have little processor. No proxy stands between.
 _CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 20),
-    ("grpc.min_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 50),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -73,16 +74,17 @@ class TensorFlowServingClient:
             FaultError: if the server says that it never will be, or is no
                 TensorFlow Serving.
         """
-        if not self._status.done():
+        status = self._status  # another takes its place as soon as it is asked again
+        if not status.done():
             return False
-        if self._status.code() == grpc.StatusCode.OK:
-            state, error = _read_status(self._status.result())
+        if status.code() == grpc.StatusCode.OK:
+            state, error = _read_status(status.result())
             if state == _State.AVAILABLE:
                 return True
             if state == _State.END:
                 raise FaultError(_ended(error))
-        elif self._status.code() not in _CONNECTION_CODES:
-            raise FaultError(_status_refused(self._status.code(), self._status.details()))
+        elif status.code() not in _CONNECTION_CODES:
+            raise FaultError(_status_refused(status.code(), status.details()))
         if not self._asking_again:
             self._asking_again = True
             again = threading.Timer(_ASK_AGAIN_SECONDS, self._ask)

@@ -1,7 +1,7 @@
 """The server's port, brought to this machine through the API server.
 
 A connection from here is handed one to the server that has already been answered:
-gRPC gives a new connection less time than the way through the API server takes, and a
+gRPC may give a new connection less time than the way through the API server takes, and a
 server that does not listen yet is asked again here. While there is none at hand,
 connections from here are closed at once, since those that queue up are given up by
 gRPC, and would only take the place of fresh ones.
