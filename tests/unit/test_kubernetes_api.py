@@ -12,7 +12,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -508,11 +507,15 @@ def test_a_watch_that_is_refused_ends(server: Server, api: Api) -> None:
         list(api.watch("/pods", "a=b", threading.Event(), lambda lines: None))
 
 
-def test_a_watch_can_be_interrupted_by_another_thread(server: Server, api: Api) -> None:
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+def test_a_watch_can_be_interrupted_by_another_thread(
+    server: Server, api: Api, connection: str
+) -> None:
     released = threading.Event()
 
     def silent(request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response(200)
+        request.send_header("Connection", connection)
         request.send_header("Transfer-Encoding", "chunked")
         request.end_headers()
         released.wait(30)
@@ -544,11 +547,17 @@ def test_any_kind_of_connection_can_be_interrupted() -> None:
     for wrap in (lambda inner: inner, Wrapped):
         here, there = socket.socketpair()
         with here, there:
-            connection = SimpleNamespace(sock=wrap(here))
-            kubernetes_api.Lines(SimpleNamespace(connection=connection)).interrupt()
+            kubernetes_api.break_off(wrap(here))
             assert there.recv(1) == b""
-    strange = SimpleNamespace(sock=object())
-    kubernetes_api.Lines(SimpleNamespace(connection=strange)).interrupt()
+    kubernetes_api.break_off(object())
+
+
+def test_an_answer_that_has_ended_can_be_interrupted(server: Server, api: Api) -> None:
+    server.answers = [say(200, b"")]
+    with api.lines("/log", threading.Event()) as lines:
+        assert list(lines) == []
+        lines.interrupt()
+    lines.interrupt()
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -290,7 +290,7 @@ def test_further_reasons_of_newer_kubelets(reason: str) -> None:
             "user is non-root",
             "container_config_invalid",
         ),
-        ("CreateContainerConfigError", "failed to sync secret cache: timed out", "platform_failed"),
+        ("CreateContainerConfigError", "cannot find volume to mount", "platform_failed"),
         # containerd with runc
         (
             "RunContainerError",
@@ -310,6 +310,13 @@ def test_a_container_that_cannot_be_made(reason: str, message: str, category: st
     found = diagnose_pod(waiting(reason, message), [])
     assert found is not None
     assert (found.category, found.phase) == (category, Phase.START)
+
+
+@pytest.mark.parametrize("what", ["secret", "configmap"])
+def test_what_a_node_has_not_heard_of_yet_is_waited_for(what: str) -> None:
+    """It waits a second (client-go, tools/cache), and tries anew."""
+    message = f"failed to sync {what} cache: timed out waiting for the condition"
+    assert diagnose_pod(waiting("CreateContainerConfigError", message), []) is None
 
 
 def test_a_program_that_cannot_be_started_under_containerd() -> None:

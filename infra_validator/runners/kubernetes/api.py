@@ -615,6 +615,7 @@ class Lines:
     def __init__(self, response: Any) -> None:
         self._response = response
         self._interrupted = False
+        self._socket = _second_handle(response)
 
     def chunks(self) -> Iterator[bytes]:
         """What came, as it came.
@@ -642,14 +643,24 @@ class Lines:
     def interrupt(self) -> None:
         """Ends it, from any thread."""
         self._interrupted = True
-        connection = getattr(self._response, "connection", None)
-        sock = getattr(connection, "sock", None)
-        if sock is not None:
-            break_off(sock)
+        if self._socket is not None:
+            break_off(self._socket)
 
     def close(self) -> None:
         """Gives the connection up; what has not been read of it is in nobody's way."""
         self._response.close()
+        if self._socket is not None:
+            self._socket.close()
+
+
+def _second_handle(response: Any) -> socket.socket | None:
+    """A handle on an answer's connection; its own is out of reach once the server will close it.
+
+    None if the answer has ended already.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return socket.socket(fileno=os.dup(response.fileno()))
+    return None
 
 
 def break_off(sock: Any) -> None:

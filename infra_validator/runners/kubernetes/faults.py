@@ -126,6 +126,8 @@ _STARTING: _Table = _table(
         "The node's devices cannot be used",
     ),
 )
+# A node waits a second for what it has not heard of yet, and then tries anew.
+_NOT_KNOWN_YET = re.compile(r"failed to sync (?:secret|configmap) cache")
 _MOUNTING: _Table = _table(
     (
         # A new namespace is given these a moment later.
@@ -535,6 +537,8 @@ def _diagnose_waiting_containers(pod: Object, events: Sequence[Object] | None) -
         if reason in _IMAGE_REASONS:
             return _diagnose_pull(pod, name, reason, message, events)
         if reason in {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}:
+            if _NOT_KNOWN_YET.search(message):
+                continue
             return _match(
                 _STARTING,
                 message,

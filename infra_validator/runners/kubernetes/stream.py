@@ -126,11 +126,13 @@ def send(
     )
     try:
         retrying(send_early)
-    except ConnectionFailed as error:
+    except (ApiError, ConnectionFailed) as error:
         if stopped.is_set():
             raise Interrupted from error
         if arrived():
             return
+        if isinstance(error, ApiError):
+            raise
         raise FaultError(
             fault(
                 "delivery_failed",
