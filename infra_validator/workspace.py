@@ -49,7 +49,10 @@ def open_workspace() -> Iterator[Path]:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 # Another validator may have swept it while it was not locked yet.
                 if (path / _LOCK).exists():
-                    yield path
+                    try:
+                        yield path
+                    finally:
+                        _remove(path)  # while nobody else may
                     return
         finally:
             _remove(path)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from infra_validator.clients.base import Client
-from infra_validator.faults import Fault, FaultError, Phase, fault
+from infra_validator.faults import TIME_CATEGORIES, Fault, FaultError, Phase, fault
 from infra_validator.report import AttemptReport, ModelRole, RequestReport
 from infra_validator.requests.request import Request
 from infra_validator.runners.base import FindsCauses, Runner, progress_of
@@ -26,7 +26,8 @@ _NAMED_REQUESTS = 10
 
 # When a connection breaks, the server's end may be known only a moment later; a kubelet looks at
 # its containers each second, and tells of it then.
-_EXIT_KNOWN_SECONDS = 5.0
+_EXIT_KNOWN_SECONDS = 15.0
+_LIMIT_CATEGORIES = TIME_CATEGORIES | {"server_not_ready"}
 
 Result = TypeVar("Result")
 
@@ -112,9 +113,7 @@ class Attempt:
             identity = self._runner.identity()
             self._check_still_running()
         except FaultError as error:
-            found = error.fault
-            if isinstance(self._runner, FindsCauses):
-                found = self._runner.find_cause(found, self._log())
+            found = self._find_cause(error.fault)
         finally:
             self._cancellation.unsubscribe(self._wake)
             self._timeline.enter(Phase.STOP)
@@ -231,6 +230,18 @@ class Attempt:
         else:
             seconds = self._limits.before_load.get(phase or Phase.START, float("inf"))
         return Deadline.after(seconds - self._timeline.elapsed())
+
+    def _find_cause(self, found: Fault) -> Fault:
+        """What the platform knows of a fault, once it has asked again."""
+        if not isinstance(self._runner, FindsCauses):
+            return found
+        cause = self._runner.find_cause(found, self._log())
+        if cause.category not in _LIMIT_CATEGORIES or self._runner.poll() is None:
+            return cause
+        # It heard of the server's end only by asking.
+        if cause.phase == Phase.QUERY:
+            return self._diagnose_exit_while_asking(self._failed) or cause
+        return self._diagnose_loading() or cause
 
     def _diagnose_loading(self) -> Fault | None:
         ended = self._runner.poll()
