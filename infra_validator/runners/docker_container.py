@@ -6,7 +6,7 @@ import dataclasses
 import ipaddress
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from infra_validator.docker_config import CONFIG_FOLDER, MODEL_BASE, DockerSettings, Mount
@@ -19,6 +19,8 @@ NOBODY = f"{_NOBODY}:{_NOBODY}"
 _READING_CAPABILITIES = frozenset({"ALL", "DAC_OVERRIDE", "DAC_READ_SEARCH"})
 
 _NO_GROUP = -1
+
+_OWN_FILE = re.compile(r"containers/([0-9a-f]{64})/\S+ /etc/(?:hosts|hostname|resolv\.conf) ")
 
 _PIDS = 512
 _PIDS_PER_CPU = 64
@@ -151,42 +153,72 @@ def container_config(
     }
 
 
-def publish_at(host: str) -> str:
-    """The engine's addresses on which a port that is reached at `host`, an address, is published.
+def find_own_id(mountinfo: str) -> str | None:
+    """The id of the container in which a process is, or None if its mounts do not tell.
 
-    Loopback only, unless it is reached from elsewhere.
+    Args:
+        mountinfo: its /proc/self/mountinfo. Engines bind files such as /etc/hosts from a folder
+            that is named by the id; on their own host other containers' mounts are there too.
     """
-    address = ipaddress.ip_address(host)
-    if address.is_loopback:
-        return host
-    return "0.0.0.0" if address.version == 4 else "::"  # noqa: S104 - its own is not known here
+    found = _OWN_FILE.search(mountinfo)
+    return found[1] if found else None
 
 
-def find_endpoint(
-    network: Mapping[str, Any], container_port: int, *, host: str, prefer_own_address: bool
-) -> str | None:
-    """Where a container's port is reached, or None if it has neither address nor published port.
+def publish_at(host: str) -> str:
+    """The address on which a port that is reached at `host` is published.
+
+    Loopback only, unless it is reached from elsewhere: then as the engine's own settings have it.
+    """
+    try:
+        return host if ipaddress.ip_address(host).is_loopback else ""
+    except ValueError:
+        return ""
+
+
+def published_ports(network: Mapping[str, Any], container_port: int) -> Mapping[bool, str]:
+    """The ports at which a container's port is published, by whether that is for IPv6.
+
+    An engine may choose another port for IPv6 than for IPv4 (moby issue 42442).
 
     Args:
         network: the container's NetworkSettings, as the engine tells them.
         container_port: the port on which the server listens.
-        host: address at which published ports are reached.
-        prefer_own_address: whether the container's own address is the better way.
     """
-    addresses = [
-        entry["IPAddress"] for entry in network["Networks"].values() if entry.get("IPAddress")
-    ]
     published = (network.get("Ports") or {}).get(f"{container_port}/tcp") or ()
-    # Not every network publishes ports.
-    if addresses and (prefer_own_address or not published):
-        return f"{addresses[0]}:{container_port}"
-    if not published:
-        return None
-    # An engine may choose another port for IPv6 than for IPv4.
-    is_ipv6 = ":" in host
-    of_family = [entry for entry in published if (":" in entry["HostIp"]) is is_ipv6]
-    port = (of_family or published)[0]["HostPort"]
-    return f"[{host}]:{port}" if is_ipv6 else f"{host}:{port}"
+    return {":" in entry["HostIp"]: entry["HostPort"] for entry in reversed(published)}
+
+
+def own_endpoint(network: Mapping[str, Any], container_port: int) -> str | None:
+    """Where the container is reached in its own network, or None if it has no address there.
+
+    Args:
+        network: the container's NetworkSettings, as the engine tells them.
+        container_port: the port on which the server listens.
+    """
+    for entry in network["Networks"].values():
+        if entry.get("IPAddress"):
+            return f"{entry['IPAddress']}:{container_port}"
+    return None
+
+
+def published_endpoint(ports: Mapping[bool, str], addresses: Sequence[str]) -> str:
+    """Where a published port is reached.
+
+    One address, not the host's name: gRPC asks all addresses that a name has, IPv6 first, and
+    there a port that was published for IPv4 may be another container's.
+
+    Args:
+        ports: as `published_ports` tells them, at least one.
+        addresses: the host's, best first, at least one.
+    """
+    for address in addresses:
+        if (":" in address) in ports:
+            return _join(address, ports[":" in address])
+    return _join(addresses[0], next(iter(ports.values())))  # it may lead on to that
+
+
+def _join(address: str, port: str) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _resources(settings: DockerSettings) -> dict[str, Any]:

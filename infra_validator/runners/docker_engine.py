@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import ipaddress
 import json
 import os
 import socket
@@ -55,26 +56,30 @@ class Engine:
         """Whether it is reached by a socket of this machine."""
         return self.address.startswith(("unix:", "http+unix:", "npipe:", "/"))
 
-    def find_host(self) -> str:
-        """Address at which ports that it publishes are reached.
-
-        An address, not a name: gRPC tries all that a name has, IPv6 first, and there the same
-        port may be another container's (moby issue 42442).
-
-        Raises:
-            FaultError: if the host that the settings or the engine's address name has no address.
-        """
+    @property
+    def host(self) -> str:
+        """Where ports that it publishes are reached: as set, else as its address tells."""
         host = self._settings.host_ip_address
         if host is None and not self.is_local:
-            host = urlsplit(self.address).hostname
-        if host is None or host == "localhost":
-            return LOOPBACK
+            address = self.address
+            host = urlsplit(address if "://" in address else f"//{address}").hostname
+        return LOOPBACK if host in (None, "localhost") else host
+
+    def find_addresses(self) -> list[str]:
+        """The addresses of `host`, best first.
+
+        Raises:
+            FaultError: if it has none.
+        """
+        host = self.host
+        with contextlib.suppress(ValueError):
+            ipaddress.ip_address(host)
+            return [host]
         try:
-            found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, None)]
-        except OSError as error:
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
             raise FaultError(docker_faults.diagnose_unknown_host(host, str(error))) from error
-        # IPv4 where there is a choice: every engine publishes there.
-        return next((address for address in found if ":" not in address), found[0])
+        return [str(address) for *_, (address, *_) in found]
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[docker.DockerClient]:

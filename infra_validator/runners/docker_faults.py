@@ -166,10 +166,12 @@ def diagnose_engine_settings(summary: str, hint: str) -> Fault:
 
 def diagnose_unknown_host(host: str, message: str) -> Fault:
     """The host at which the engine's ports are to be reached has no address."""
-    return diagnose_engine_settings(
+    return fault(
+        "platform_failed",
+        Phase.START,
         f"The host {host!r}, where the ports that the Docker engine publishes are reached, has no "
         f"address: {first_line(message)}",
-        "Set ServingSpec.local_docker.host_ip_address to the address of the engine's host.",
+        hint="Set ServingSpec.local_docker.host_ip_address to the address of the engine's host.",
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import datetime
 import logging
+import re
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from infra_validator.faults import FaultError
@@ -25,8 +27,10 @@ _COMPARED_BYTES = 4096
 # The output whose stream the engine ended too early is read anew after so long.
 _REREAD_SECONDS = 1.0
 
+_EVENT_LATE_SECONDS = 2
+
 # A program that does not know --version may run for ever.
-_VERSION_SECONDS = 3.0
+_VERSION_SECONDS = 10.0
 
 
 class Output:
@@ -140,6 +144,34 @@ def _read_output(client: docker.DockerClient, name: str, **options: Any) -> Iter
         yield from client.api.logs(name, stream=True, **{"follow": False, **options})
     except (urllib3.exceptions.HTTPError, struct.error) as error:  # of a piece that is cut off
         raise ConnectionResetError(f"The stream of its output broke: {error}") from error
+
+
+def ran_out_of_memory(client: docker.DockerClient, name: str, state: Mapping[str, Any]) -> bool:
+    """Whether the kernel killed a container's program for its memory limit.
+
+    An engine that hears of the exit first does not note it in the state (moby, daemon/monitor.go),
+    and tells an event a moment later.
+
+    Args:
+        client: of the engine.
+        name: the container's.
+        state: its State after its end, as the engine tells it.
+    """
+    if state.get("OOMKilled"):
+        return True
+    events = client.api.events(
+        since=_seconds(state["StartedAt"]),
+        until=_seconds(state["FinishedAt"]) + _EVENT_LATE_SECONDS,
+        filters={"container": name, "event": "oom"},
+        decode=True,
+    )
+    return any(True for _ in events)
+
+
+def _seconds(time: str) -> int:
+    """A time as engines tell it, 2026-01-31T12:00:00.123456789Z, in seconds since 1970."""
+    whole = re.sub(r"\.\d+", "", time).replace("Z", "+00:00")
+    return int(datetime.datetime.fromisoformat(whole).timestamp())
 
 
 def ask_version(client: docker.DockerClient, name: str, program: str) -> str:

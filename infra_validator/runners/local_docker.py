@@ -17,15 +17,27 @@ from infra_validator.files import storage_fault
 from infra_validator.model_source import ModelSource
 from infra_validator.runners import docker_causes, docker_faults
 from infra_validator.runners.base import Exit, ServerTask
-from infra_validator.runners.docker_container import find_endpoint, publish_at
+from infra_validator.runners.docker_container import (
+    find_own_id,
+    own_endpoint,
+    publish_at,
+    published_endpoint,
+    published_ports,
+)
 from infra_validator.runners.docker_creation import ContainerMaker, Gate
 from infra_validator.runners.docker_engine import Engine
-from infra_validator.runners.docker_follow import Output, OutputFollower, ask_version
+from infra_validator.runners.docker_follow import (
+    Output,
+    OutputFollower,
+    ask_version,
+    ran_out_of_memory,
+)
 from infra_validator.runners.docker_images import ImageProvider, describe_image
 from infra_validator.runners.docker_removal import Removal, sweep
 from infra_validator.runners.exits import exit_reason
 from infra_validator.servers.base import ServingBinary
 from infra_validator.tensorflow_errors import hide_content_of_log
+from infra_validator.waiting import Deadline
 
 if TYPE_CHECKING:
     import docker
@@ -34,7 +46,7 @@ _logger = logging.getLogger(__name__)
 
 _START_SECONDS = 600.0
 _STOP_SECONDS = 10.0
-_END_KNOWN_SECONDS = 2.0
+_END_KNOWN_SECONDS = 10.0
 _KILLED_EXIT = 137
 _STOPPED_EXITS = frozenset({_KILLED_EXIT, 143})
 
@@ -81,7 +93,6 @@ class LocalDockerPlatform:
         import docker
 
         with self._engine.connect() as client:
-            self._engine.find_host()  # refuses one without an address
             try:
                 if self._engine.is_local and not _in_container():
                     self._check_mounts(str(client.info().get("Name")))
@@ -132,6 +143,7 @@ class LocalDockerRunner:
         self._endpoint: str | None = None
         self._exit: Exit | None = None
         self._fault: Fault | None = None
+        self._follower: OutputFollower | None = None
         self._identity: dict[str, Any] = {"server": task.binary.name, "container": self._name}
         self._printed_version: str | None = None
         self._output = Output()
@@ -207,7 +219,10 @@ class LocalDockerRunner:
         if self._gate.passed:
             self._removal.remove(self._name)
         if self._phase != Phase.IMAGE:  # a pull ends by itself, and nothing is created any more
-            self._thread.join(_STOP_SECONDS)
+            limit = Deadline.after(_STOP_SECONDS)
+            self._thread.join(limit.remaining())
+            if self._follower is not None:
+                self._follower.end(limit.remaining())
         if self._exit is None and self._gate.passed:
             self._exit = Exit(_KILLED_EXIT, "removed")
 
@@ -293,13 +308,12 @@ class LocalDockerRunner:
         return True
 
     def _create_and_follow(self, client: docker.DockerClient) -> None:
-        host = self._engine.find_host()
         maker = ContainerMaker(
             client,
             self._settings,
             self._task,
             name=self._name,
-            publish_at=publish_at(host),
+            publish_at=publish_at(self._engine.host),
             gate=self._gate,
         )
         self._identity |= maker.make()
@@ -307,15 +321,13 @@ class LocalDockerRunner:
         client.api.start(self._name)
         follower = OutputFollower(self._engine, self._name, self._output, self._task.wake)
         follower.start()
-        try:
-            self._endpoint = self._find_endpoint(client, host)
-            self._enter(Phase.LOAD)
-            code = int(client.api.wait(self._name)["StatusCode"])
-            if not self._gate.closed:
-                follower.finish(client, self._settings.timeout_seconds)
-                self._note_end(client, code)
-        finally:
-            follower.end(_END_KNOWN_SECONDS)
+        self._follower = follower
+        self._endpoint = self._find_endpoint(client)
+        self._enter(Phase.LOAD)
+        code = int(client.api.wait(self._name)["StatusCode"])
+        if not self._gate.closed:
+            follower.finish(client, self._settings.timeout_seconds)
+            self._note_end(client, code)
 
     def _note_end(self, client: docker.DockerClient, code: int) -> None:
         import docker
@@ -329,28 +341,25 @@ class LocalDockerRunner:
                 raise
             _logger.info("The state of %s is not to be had: %s", self._name, error)
             state = {}  # a crash is one, whatever became of the engine
-        if state.get("OOMKilled"):
+        limited = state and code == _KILLED_EXIT and self._settings.memory
+        suspected = state.get("OOMKilled") or limited
+        if suspected and ran_out_of_memory(client, self._name, state):
             self._fault = docker_faults.diagnose_memory(self._settings.memory, self._phase, code)
         else:
             self._fault = docker_faults.diagnose_init(code, hide_content_of_log(self.logs()))
         self._exit = Exit(code, exit_reason(code))
 
-    def _prefers_own_address(self) -> bool:
-        """An engine that is not of this machine has networks of its own, such as one in Docker."""
-        is_chosen = self._settings.host_ip_address is not None
-        return not is_chosen and self._engine.is_local and _in_container()
-
-    def _find_endpoint(self, client: docker.DockerClient, host: str) -> str | None:
+    def _find_endpoint(self, client: docker.DockerClient) -> str | None:
         """Where the server is reached, or None if it has ended already."""
         import requests
 
         container = client.api.inspect_container(self._name)
-        endpoint = find_endpoint(
-            container["NetworkSettings"],
-            self._task.binary.container_port,
-            host=host,
-            prefer_own_address=self._prefers_own_address(),
-        )
+        network = container["NetworkSettings"]
+        port = self._task.binary.container_port
+        endpoint = own_endpoint(network, port)
+        ports = published_ports(network, port)  # not every network publishes
+        if ports and not (endpoint and self._prefers_own_address(client, network)):
+            endpoint = published_endpoint(ports, self._engine.find_addresses())
         if endpoint is None and container["State"].get("Running"):
             # Its address goes a moment before the engine says that it has ended.
             try:
@@ -365,9 +374,34 @@ class LocalDockerRunner:
                 ) from error
         return endpoint
 
+    def _prefers_own_address(self, client: docker.DockerClient, network: Mapping[str, Any]) -> bool:
+        """Within a container, the quicker way to another one beside it."""
+        if self._settings.host_ip_address is not None or not _in_container():
+            return False
+        # An engine elsewhere may be one in Docker, whose networks are its own.
+        return self._engine.is_local or bool(_own_networks(client) & _network_ids(network))
+
 
 def _in_container() -> bool:
     return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
+
+
+def _own_networks(client: docker.DockerClient) -> set[str]:
+    """Ids of the networks of the container in which this process is, if it is of that engine."""
+    import docker
+
+    own = find_own_id(Path("/proc/self/mountinfo").read_text())
+    if own is None:
+        return set()
+    try:
+        return _network_ids(client.api.inspect_container(own)["NetworkSettings"])
+    except docker.errors.APIError as error:
+        _logger.info("The engine does not run this container: %s", error)
+        return set()
+
+
+def _network_ids(network: Mapping[str, Any]) -> set[str]:
+    return {str(entry["NetworkID"]) for entry in network["Networks"].values()}
 
 
 def _exists(path: Path) -> bool:

@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 # What a program needs of the validator's environment to run at all; credentials and proxies
 # stay out.
 _PASSED_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
-_VERSION_SECONDS = 0.5
+_VERSION_SECONDS = 3.0
 _SETTINGS = {"executable"}
 
 

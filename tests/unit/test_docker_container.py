@@ -18,8 +18,11 @@ from infra_validator.runners.docker_container import (
     FileMode,
     choose_reader,
     container_config,
-    find_endpoint,
+    find_own_id,
+    own_endpoint,
     publish_at,
+    published_endpoint,
+    published_ports,
     surely_cannot_read,
 )
 from infra_validator.servers.tensorflow_serving import TensorFlowServing
@@ -172,33 +175,46 @@ def test_a_mount_of_the_users_at_the_temporary_folder_takes_the_place_of_ours(
 
 
 ADDRESS = {"bridge": {"IPAddress": "172.17.0.2"}}
-PUBLISHED = {"8500/tcp": [{"HostIp": "127.0.0.1", "HostPort": "49153"}]}
 
 
 @pytest.mark.parametrize(
-    ("networks", "ports", "prefer_own_address", "expected"),
+    ("networks", "expected"),
     [
-        (ADDRESS, PUBLISHED, False, "here:49153"),
-        (ADDRESS, PUBLISHED, True, "172.17.0.2:8500"),
-        (ADDRESS, {"8500/tcp": None}, False, "172.17.0.2:8500"),  # a macvlan network
-        (ADDRESS, {}, False, "172.17.0.2:8500"),
-        (ADDRESS, None, False, "172.17.0.2:8500"),
-        ({"none": {"IPAddress": ""}}, PUBLISHED, True, "here:49153"),
+        (ADDRESS, "172.17.0.2:8500"),
+        ({"none": {"IPAddress": ""}, **ADDRESS}, "172.17.0.2:8500"),
         # What an engine says of a container that has just ended.
-        ({"bridge": {"IPAddress": ""}}, {}, False, None),
-        ({"bridge": {"IPAddress": ""}}, {"8500/tcp": []}, True, None),
-        ({}, None, False, None),
+        ({"bridge": {"IPAddress": ""}}, None),
+        ({}, None),
     ],
 )
-def test_where_a_server_is_reached(
-    networks: dict[str, Any],
-    ports: dict[str, Any] | None,
-    prefer_own_address: bool,
-    expected: str | None,
+def test_where_a_server_is_in_its_own_network(
+    networks: dict[str, Any], expected: str | None
 ) -> None:
-    network = {"Networks": networks, "Ports": ports}
-    found = find_endpoint(network, 8500, host="here", prefer_own_address=prefer_own_address)
-    assert found == expected
+    assert own_endpoint({"Networks": networks}, 8500) == expected
+
+
+ID, OTHER = "a" * 64, "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("mount", "expected"),
+    [
+        (f"/var/lib/docker/containers/{ID}/hostname /etc/hostname", ID),
+        (f"/containers/{ID}/resolv.conf /etc/resolv.conf", ID),  # its folder is a disk of its own
+        (f"/overlay-containers/{ID}/userdata/hosts /etc/hosts", ID),  # Podman
+        (f"/ /var/lib/docker/containers/{OTHER}/mounts/shm", None),  # on the engine's host
+        (f"/pods/{ID}/etc-hosts /etc/hosts", None),  # Kubernetes
+    ],
+)
+def test_in_which_container_a_process_is(mount: str, expected: str | None) -> None:
+    mountinfo = f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 8:1 {mount} rw - ext4 /dev/sda1 rw\n"
+    assert find_own_id(mountinfo) == expected
+
+
+@pytest.mark.parametrize("ports", [None, {}, {"8500/tcp": None}, {"8500/tcp": []}])
+def test_a_network_that_publishes_nothing(ports: dict[str, Any] | None) -> None:
+    """Such as a macvlan network."""
+    assert published_ports({"Ports": ports}, 8500) == {}
 
 
 @pytest.mark.parametrize(
@@ -207,32 +223,38 @@ def test_where_a_server_is_reached(
         ("127.0.0.1", "127.0.0.1"),
         ("127.0.0.2", "127.0.0.2"),
         ("::1", "::1"),
-        ("192.0.2.1", "0.0.0.0"),  # noqa: S104
-        ("2001:db8::1", "::"),
+        ("192.0.2.1", ""),  # as the engine has it
+        ("2001:db8::1", ""),
+        ("engine.example.com", ""),
     ],
 )
 def test_a_port_is_published_no_further_than_it_is_reached(host: str, expected: str) -> None:
     assert publish_at(host) == expected
 
 
+BOTH = [("0.0.0.0", "1"), ("::", "2")]  # noqa: S104
+
+
 @pytest.mark.parametrize(
-    ("host", "bound", "expected"),
+    ("addresses", "bound", "expected"),
     [
-        ("192.0.2.1", [("0.0.0.0", "1"), ("::", "2")], "192.0.2.1:1"),  # noqa: S104
-        ("192.0.2.1", [("::", "2"), ("0.0.0.0", "1")], "192.0.2.1:1"),  # noqa: S104
-        ("2001:db8::1", [("0.0.0.0", "1"), ("::", "2")], "[2001:db8::1]:2"),  # noqa: S104
-        ("::1", [("::1", "2")], "[::1]:2"),
-        ("::1", [("0.0.0.0", "1")], "[::1]:1"),  # noqa: S104 - it may lead on to that
+        (["192.0.2.1"], BOTH, "192.0.2.1:1"),
+        (["192.0.2.1"], BOTH[::-1], "192.0.2.1:1"),
+        (["192.0.2.1"], [("127.0.0.1", "3"), *BOTH], "192.0.2.1:3"),
+        (["2001:db8::1"], BOTH, "[2001:db8::1]:2"),
+        (["::1"], [("::1", "2")], "[::1]:2"),
+        (["::1"], BOTH[:1], "[::1]:1"),  # it may lead on to that
+        (["2001:db8::1", "192.0.2.1"], BOTH, "[2001:db8::1]:2"),
+        (["2001:db8::1", "192.0.2.1"], BOTH[:1], "192.0.2.1:1"),
     ],
 )
 def test_a_port_that_is_published_for_both_families(
-    host: str, bound: list[tuple[str, str]], expected: str
+    addresses: list[str], bound: list[tuple[str, str]], expected: str
 ) -> None:
     """With 20.10 and later the ports may differ (moby issue 42442)."""
-    ports = {"8500/tcp": [{"HostIp": address, "HostPort": port} for address, port in bound]}
-    network = {"Networks": ADDRESS, "Ports": ports}
-    found = find_endpoint(network, 8500, host=host, prefer_own_address=False)
-    assert found == expected
+    entries = [{"HostIp": address, "HostPort": port} for address, port in bound]
+    ports = published_ports({"Ports": {"8500/tcp": entries}}, 8500)
+    assert published_endpoint(ports, addresses) == expected
 
 
 def test_the_users_variable_does_not_hide_where_the_model_is() -> None:

@@ -104,42 +104,42 @@ def test_certificates_that_are_not_there_are_told(
     [
         (THERE, True, "127.0.0.1"),
         ("http+unix:///there.sock", True, "127.0.0.1"),
-        ("tcp://192.0.2.7:2376", False, "192.0.2.7"),
+        ("tcp://engine.example.com:2376", False, "engine.example.com"),
+        ("engine.example.com:2376", False, "engine.example.com"),
         ("tcp://[::1]:2376", False, "::1"),
         ("tcp://localhost:2375", False, "127.0.0.1"),
-        ("ssh://me@192.0.2.7", False, "192.0.2.7"),
+        ("ssh://me@engine.example.com", False, "engine.example.com"),
     ],
 )
 def test_where_published_ports_are_reached(address: str, is_local: bool, host: str) -> None:
     found = engine(client_base_url=address)
-    assert (found.is_local, found.find_host()) == (is_local, host)
+    assert (found.is_local, found.host) == (is_local, host)
+    assert engine(client_base_url=address, host_ip_address="192.0.2.7").host == "192.0.2.7"
 
 
-@pytest.mark.parametrize(
-    ("has", "host"),
-    [
-        (["2001:db8::7", "192.0.2.7"], "192.0.2.7"),
-        (["2001:db8::7", "2001:db8::8"], "2001:db8::7"),
-    ],
-)
-def test_of_a_hosts_addresses_one_is_asked(
-    monkeypatch: pytest.MonkeyPatch, has: list[str], host: str
-) -> None:
-    """gRPC would ask all of them, the first of which answers, whoever it is."""
+@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.7", "::1", "fe80::1%eth0"])
+def test_an_address_is_its_own(address: str) -> None:
+    assert engine(host_ip_address=address).find_addresses() == [address]
 
-    def resolve(name: str, port: None) -> list[Any]:
+
+def test_a_name_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(name: str, port: None, type: int) -> list[Any]:
         assert name == "engine.example.com"
-        return [(None, None, 6, "", (address, 0)) for address in has]
+        return [
+            (socket.AF_INET6, type, 6, "", ("2001:db8::7", 0, 0, 0)),
+            (socket.AF_INET, type, 6, "", ("192.0.2.7", 0)),
+        ]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    assert engine(client_base_url="tcp://engine.example.com:2376").find_host() == host
-    assert engine(host_ip_address="engine.example.com").find_host() == host
+    found = engine(client_base_url="tcp://engine.example.com:2376").find_addresses()
+    assert found == ["2001:db8::7", "192.0.2.7"]
 
 
-def test_a_host_without_an_address_is_told() -> None:
-    with pytest.raises(FaultError, match=r"'nowhere\.invalid'.* has no address: ") as caught:
-        engine(client_base_url="ssh://me@nowhere.invalid").find_host()  # RFC 6761
-    assert caught.value.fault.category == "engine_unavailable"
+@pytest.mark.parametrize("name", ["nowhere.invalid", "a..b", "a" * 70])  # RFC 6761
+def test_a_host_without_an_address_is_told(name: str) -> None:
+    with pytest.raises(FaultError, match=f"'{name}'.* has no address: ") as caught:
+        engine(host_ip_address=name).find_addresses()
+    assert caught.value.fault.category == "platform_failed"
     assert "host_ip_address" in caught.value.fault.hint
 
 
