@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +26,6 @@ EXECUTORS: Mapping[str, type[BaseExecutor]] = {
     "ours": our_executor.Executor,
 }
 WARM_UP = "stamped_model/assets.extra/tf_serving_warmup_requests"
-
-
-@contextlib.contextmanager
-def one_at_a_time(whose: str) -> Iterator[None]:
-    """Lets TFX's component run in one of the tests' processes only.
-
-    Its client asks "localhost" at the port that the engine published for IPv4, and gRPC tries
-    IPv6 first, where an engine may have given that port to another container (moby issue 42442).
-    So with two of its servers at a time, it now and then asks the wrong one.
-    """
-    with Path(__file__).open() as file:
-        if whose == "TFX":
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,8 +106,7 @@ def execute(
     }
     error = None
     try:
-        with one_at_a_time(whose):
-            EXECUTORS[whose](context).Do(dict(inputs), {"blessing": [blessing]}, exec_properties)
+        EXECUTORS[whose](context).Do(dict(inputs), {"blessing": [blessing]}, exec_properties)
     except Exception as raised:  # whatever an executor raises fails the execution
         error = f"{type(raised).__name__}: {raised}"
     root = Path(blessing.uri)

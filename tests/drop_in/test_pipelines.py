@@ -13,7 +13,6 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
 import infra_validator as iv
-from tests.drop_in.sides import one_at_a_time
 from tests.drop_in.test_executors import LIMITS, SHORT
 from tests.pipelines.components import BringExamples, BringModel
 
@@ -37,7 +36,7 @@ class Pipeline:
     ) -> None:
         self.folder = folder / whose
         self.folder.mkdir()
-        self._whose = whose
+        self._component = COMPONENTS[whose]
         self._limits = LIMITS if served else SHORT
         self._image = image
         self._saved_model = saved_model
@@ -46,7 +45,7 @@ class Pipeline:
     def run(self, *, cache: bool = False, push_stamped: bool = False, **request: Any) -> None:
         model = BringModel(saved_model=str(self._saved_model))
         examples = BringExamples(split=str(self._split))
-        validator = COMPONENTS[self._whose](
+        validator = self._component(
             model=model.outputs["model"],
             examples=examples.outputs["examples"],
             serving_spec=tfx.proto.ServingSpec(
@@ -67,15 +66,15 @@ class Pipeline:
                 )
             ),
         )
-        pipeline = tfx.dsl.Pipeline(
-            pipeline_name="p",
-            pipeline_root=str(self.folder / "root"),
-            components=[model, examples, validator, pusher],
-            enable_cache=cache,
-            metadata_connection_config=self._connection(),
+        tfx.orchestration.LocalDagRunner().run(
+            tfx.dsl.Pipeline(
+                pipeline_name="p",
+                pipeline_root=str(self.folder / "root"),
+                components=[model, examples, validator, pusher],
+                enable_cache=cache,
+                metadata_connection_config=self._connection(),
+            )
         )
-        with one_at_a_time(self._whose):
-            tfx.orchestration.LocalDagRunner().run(pipeline)
 
     def _connection(self) -> Any:
         return tfx.orchestration.metadata.sqlite_metadata_connection_config(

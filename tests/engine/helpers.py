@@ -67,7 +67,7 @@ def run(
     )
     parsed = config.parse(
         serving_spec,
-        limits or pb.ValidationSpec(num_tries=1, max_loading_time_seconds=30),
+        limits or pb.ValidationSpec(num_tries=1, max_loading_time_seconds=120),
         request_spec if split is not None else None,
         query=split is not None,
     )

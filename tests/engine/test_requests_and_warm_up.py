@@ -429,7 +429,13 @@ def test_the_users_limit_is_kept(saved_model: Path, split: Path, tmp_path: Path)
 
 
 def stamp_with_stand_in(
-    saved_model: Path, split: Path, stand_in: str, target: str | Path, **env: str
+    saved_model: Path,
+    split: Path,
+    stand_in: str,
+    target: str | Path,
+    *,
+    loading_seconds: int = 60,
+    **env: str,
 ) -> Report:
     return run(
         saved_model,
@@ -439,7 +445,7 @@ def stamp_with_stand_in(
         num_examples=3,
         make_warmup=True,
         stamp_uri=str(target),
-        limits=limits(max_loading_time_seconds=2, request_timeout_seconds=2),
+        limits=limits(max_loading_time_seconds=loading_seconds),
         request_fields={"keep_failed_request": True},
     )
 
@@ -466,7 +472,15 @@ def test_a_server_that_fails_only_with_warm_up_keeps_the_model_from_being_blesse
     verdict: Verdict,
 ) -> None:
     target = tmp_path / "blessing" / "stamped_model"
-    report = stamp_with_stand_in(saved_model, split, stand_in, target, STAND_IN_FAULT=fault)
+    report = stamp_with_stand_in(
+        saved_model,
+        split,
+        stand_in,
+        target,
+        # Long enough for a server to say that it loads, and for the one before to be ready.
+        loading_seconds=10 if fault.startswith("never") else 60,
+        STAND_IN_FAULT=fault,
+    )
     assert report.verdict == verdict
     assert report.fault is not None
     assert (report.fault.category, report.fault.phase) == (category, phase)
@@ -547,7 +561,7 @@ def test_every_serving_binary_must_load_the_stamped_model(
         platform=platform,
         make_warmup=True,
         stamp_uri=str(tmp_path / "stamped"),
-        limits=limits(max_loading_time_seconds=2, max_parallel_servers=1),
+        limits=limits(max_loading_time_seconds=8, max_parallel_servers=1),
     )
     assert [binary.verdict for binary in report.binaries] == [
         Verdict.BLESSED,

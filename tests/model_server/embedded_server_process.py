@@ -18,8 +18,8 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 READY = "Running gRPC ModelServer at"
-START_SECONDS = 30.0
-RPC_SECONDS = 30.0
+START_SECONDS = 120.0
+RPC_SECONDS = 120.0
 STOP_SECONDS = 10.0
 
 

@@ -1,7 +1,6 @@
 """Deadlines, health, wire-level faults and batching beyond the tables."""
 
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +113,7 @@ def test_a_run_past_the_batcher_is_said(zoo: Path) -> None:
     with running(zoo, "--enable_batching") as (client, server):
         for _ in range(2):
             client.call("Predict", request)
-        text = server.log
-    (line,) = [line for line in text.splitlines() if "Bypassing" in line]
+    (line,) = [line for line in server.log.splitlines() if "Bypassing" in line]
     assert re.search(
         r"\] Request doesn't match any declared signature and no default scheduler creator "
         r"specified\. Bypassing batcher\. Request signature is: "
@@ -167,8 +165,7 @@ def test_requests_run_side_by_side(zoo: Path) -> None:
     """A slow request does not hold up a quick one."""
     endless = predict_request("endless", i=tf.make_tensor_proto(1, tf.int32))
     with running(zoo, "--grpc_max_threads=2") as (client, _):
-        slow = client.future("Predict", endless, timeout=3)
-        start = time.monotonic()
+        slow = client.future("Predict", endless, timeout=8)
         client.call("Predict", predict_request("add", a=floats(1), b=floats(2)))
-        assert time.monotonic() - start < 2
+        assert not slow.done()
         assert slow.exception().code().name == "DEADLINE_EXCEEDED"

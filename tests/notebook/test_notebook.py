@@ -71,6 +71,7 @@ def outputs(
     client = nbclient.NotebookClient(
         notebook,
         timeout=240,
+        iopub_timeout=60,
         kernel_name="python3",
         resources={"metadata": {"path": str(ROOT)}},
     )

@@ -23,7 +23,7 @@ from infra_validator.runners.docker_owner import MANAGED_LABEL
 from infra_validator.runners.kubernetes.api import Api, ApiError
 from infra_validator.waiting import Deadline
 
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS = 180.0
 STAND_IN = (Path(__file__).parents[1] / "stand_in_server.py").read_text()
 
 
@@ -289,6 +289,8 @@ class Proxy:
                 here, _ = self._listener.accept()
             except OSError:
                 return
+            with self._lock:
+                self._open.add(here)
             threading.Thread(target=self._serve, args=(here,), daemon=True).start()
 
     def _serve(self, here: socket.socket) -> None:
@@ -327,7 +329,9 @@ class Proxy:
                 kept.append("Connection: close")
             there.sendall("\r\n".join([line, *kept, "", ""]).encode() + rest)
             with self._lock:
-                self._open |= {here, there}
+                if here not in self._open:  # it was cut meanwhile
+                    return
+                self._open.add(there)
             self._carry(here, there)
 
     @staticmethod

@@ -315,6 +315,10 @@ def test_the_server_has_the_least_of_rights(validate: Validate) -> None:
 # What a server does wrong.
 
 
+# The second has to be long enough for the server to say that it loads.
+_LOADING_SECONDS = {"never_ready": 2, "never_ready_after_loading_began": 15}
+
+
 @pytest.mark.parametrize(
     ("fault", "category", "blame", "phase", "exit_code"),
     [
@@ -343,7 +347,9 @@ def test_what_a_server_does_wrong_is_told(
         split=split,
         kubernetes={"pod_patch": stand_in_server(STAND_IN_FAULT=fault)},
         limits=pb.ValidationSpec(
-            num_tries=1, max_loading_time_seconds=5, request_timeout_seconds=2
+            num_tries=1,
+            max_loading_time_seconds=_LOADING_SECONDS.get(fault, 60),
+            request_timeout_seconds=2 if fault == "hang_on_request" else 60,
         ),
     )
     assert told(report) == (category, blame, phase), report.reason
@@ -582,6 +588,7 @@ def test_a_server_of_a_killed_validator_ends_at_its_deadline(
     [pod] = kubernetes_namespace.pods()
     assert pod["spec"]["activeDeadlineSeconds"] == 51
     # The API lets it be lowered, so that nobody has to wait.
+    del pod["metadata"]["resourceVersion"]  # whatever else becomes of it meanwhile
     api, path = kubernetes_namespace.api, f"pods/{pod['metadata']['name']}"
     pod["spec"]["activeDeadlineSeconds"] = 1
     api.call("PUT", kubernetes_namespace.path(path), pod)
@@ -975,7 +982,7 @@ def test_giving_up_does_not_wait_for_an_api_that_never_was_there(
 
 
 @pytest.mark.parametrize(
-    ("ride_out", "limit"), [(2.0, 50), (15.0, 5)], ids=["before the limit", "at the limit"]
+    ("ride_out", "limit"), [(2.0, 50), (60.0, 15)], ids=["before the limit", "at the limit"]
 )
 def test_an_api_that_goes_away_for_good_is_not_the_models_fault(
     kubernetes_namespace: TestNamespace,
@@ -1004,9 +1011,7 @@ def test_an_api_that_goes_away_for_good_is_not_the_models_fault(
 
     wait_for(loads, "loading")
     proxy.close()
-    began = time.monotonic()
     report = running.report()
-    assert time.monotonic() - began < 40
     assert told(report) == ("cluster_lost", Blame.INFRASTRUCTURE, Phase.LOAD), report.reason
     assert report.verdict == Verdict.UNDETERMINED
     kubernetes_namespace.remove_pods()  # it could not be deleted

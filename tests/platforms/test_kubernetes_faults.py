@@ -499,12 +499,29 @@ def test_a_quota_that_leaves_room(validate: Validate, kubernetes_namespace: Test
     assert report.verdict == Verdict.BLESSED, report.reason
 
 
-def test_a_limit_range(validate: Validate, kubernetes_namespace: TestNamespace) -> None:
+@contextlib.contextmanager
+def limit_range(namespace: TestNamespace, **limits: Any) -> Iterator[None]:
+    """Limits of containers; the API server heeds them a moment after they are made."""
     body = {
         "metadata": {"name": "range"},
-        "spec": {"limits": [{"type": "Container", "max": {"memory": "1Gi"}}]},
+        "spec": {"limits": [{"type": "Container", **limits}]},
     }
-    with kubernetes_namespace.having("limitranges", body):
+    probe = {
+        "metadata": {"name": "probe"},
+        "spec": {"containers": [{"name": "c", "image": "none:1"}]},
+    }
+
+    def heeded() -> bool:
+        made = namespace.api.call("POST", namespace.path("pods"), probe, dryRun="All")
+        return "kubernetes.io/limit-ranger" in made["metadata"].get("annotations", {})
+
+    with namespace.having("limitranges", body):
+        wait_for(heeded, "the limits to be heeded")
+        yield
+
+
+def test_a_limit_range(validate: Validate, kubernetes_namespace: TestNamespace) -> None:
+    with limit_range(kubernetes_namespace, max={"memory": "1Gi"}):
         found = fault_of(validate(resources(limits={"memory": "2Gi"})))
     assert found.category == "pod_refused"
     assert "LimitRange" in found.summary
@@ -650,11 +667,7 @@ def test_a_server_that_needs_more_memory_than_production_gives_it(validate: Vali
 def test_a_limit_of_memory_that_nobody_asked_for(
     validate: Validate, kubernetes_namespace: TestNamespace
 ) -> None:
-    body = {
-        "metadata": {"name": "range"},
-        "spec": {"limits": [{"type": "Container", "default": {"memory": "48Mi"}}]},
-    }
-    with kubernetes_namespace.having("limitranges", body):
+    with limit_range(kubernetes_namespace, default={"memory": "48Mi"}):
         found = fault_of(validate({"pod_patch": shell_server(EATS_MEMORY)}))
     assert found.category == "out_of_memory"
     assert "the namespace's LimitRange" in found.summary

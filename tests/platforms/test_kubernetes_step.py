@@ -314,6 +314,7 @@ def test_the_server_goes_with_its_step(
     step.kill()  # so that it cannot tidy up when its Pod ends
     pod = kubernetes_namespace.get("pods/killed")
     pod["spec"]["activeDeadlineSeconds"] = 1
+    del pod["metadata"]["resourceVersion"]  # whatever else becomes of it meanwhile
     kubernetes_namespace.api.call("PUT", kubernetes_namespace.path("pods/killed"), pod)
     wait_for(
         lambda: kubernetes_namespace.get("pods/killed")["status"]["phase"] == "Failed", "its end"

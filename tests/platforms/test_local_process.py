@@ -93,6 +93,10 @@ def test_without_a_program_on_path_the_embedded_server_is_used_and_named(
     assert set(server["versions"]) == {"infra-validator", "tensorflow"}
 
 
+# The second has to be long enough for the server to say that it loads.
+LOADING_SECONDS = {"never_ready": 2, "never_ready_after_loading_began": 10}
+
+
 @pytest.mark.parametrize(
     ("fault", "category", "blame", "phase", "exit_code"),
     [
@@ -126,8 +130,8 @@ def test_what_a_server_does_wrong_is_told(
         env={"STAND_IN_FAULT": fault},
         limits=pb.ValidationSpec(
             num_tries=1,
-            max_loading_time_seconds=2 if fault.startswith("never") else 60,
-            request_timeout_seconds=2,
+            max_loading_time_seconds=LOADING_SECONDS.get(fault, 60),
+            request_timeout_seconds=2 if fault == "hang_on_request" else 60,
         ),
     )
     assert report.fault is not None

@@ -22,8 +22,8 @@ from infra_validator.validation.engine import refuse
 from tests.conftest import STAND_IN, example_bytes, write_split
 from tests.engine.helpers import run
 
-QUICK = pb.ValidationSpec(num_tries=1, max_loading_time_seconds=30)
-PERSISTENT = pb.ValidationSpec(num_tries=2, max_loading_time_seconds=30)
+QUICK = pb.ValidationSpec(num_tries=1, max_loading_time_seconds=120)
+PERSISTENT = pb.ValidationSpec(num_tries=2, max_loading_time_seconds=120)
 LOG = """\
 2026-01-01 10:00:00.000000: I tensorflow_serving/model_servers/server.cc:74] Building single model
 2026-01-01 10:00:00.000001: I tensorflow_serving/core/basic_manager.cc:740] Successfully reserved \
