@@ -157,14 +157,20 @@ def ran_out_of_memory(client: docker.DockerClient, name: str, state: Mapping[str
         name: the container's.
         state: its State after its end, as the engine tells it.
     """
+    import docker
+
     if state.get("OOMKilled"):
         return True
-    events = client.api.events(
-        since=_seconds(state["StartedAt"]),
-        until=_seconds(state["FinishedAt"]) + _EVENT_LATE_SECONDS,
-        filters={"container": name, "event": "oom"},
-        decode=True,
-    )
+    try:
+        events = client.api.events(
+            since=_seconds(state["StartedAt"]),
+            until=_seconds(state["FinishedAt"]) + _EVENT_LATE_SECONDS,
+            filters={"container": name, "event": "oom"},
+            decode=True,
+        )
+    except docker.errors.APIError as error:  # not everybody may see events
+        _logger.info("The events of %s are not to be had: %s", name, error)
+        return False
     return any(True for _ in events)
 
 

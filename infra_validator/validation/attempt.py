@@ -240,8 +240,10 @@ class Attempt:
             return cause
         # It heard of the server's end only by asking.
         if cause.phase == Phase.QUERY:
-            return self._diagnose_exit_while_asking(self._failed) or cause
-        return self._diagnose_loading() or cause
+            late = self._diagnose_exit_while_asking(self._failed)
+        else:
+            late = self._diagnose_loading()
+        return cause if late is None else self._runner.find_cause(late, self._log())
 
     def _diagnose_loading(self) -> Fault | None:
         ended = self._runner.poll()

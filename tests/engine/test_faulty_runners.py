@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import threading
 import time
@@ -101,8 +102,10 @@ class EndsUnheard(faulty.NeverReady):
         return "Loading servable version {name: m version: 1}\n"
 
     def find_cause(self, found: Fault, log: str) -> Fault:
-        self._exit = Exit(128 + signal.SIGKILL, "signal SIGKILL")
-        return found
+        if found.category == "load_timeout":
+            self._exit = Exit(128 + signal.SIGKILL, "signal SIGKILL")
+            return found
+        return dataclasses.replace(found, hint="its platform's own")
 
 
 def test_an_end_that_is_heard_late_decides_over_a_time_limit(saved_model: Path) -> None:
@@ -114,6 +117,7 @@ def test_an_end_that_is_heard_late_decides_over_a_time_limit(saved_model: Path) 
     assert report.fault is not None
     assert (report.fault.category, report.fault.phase) == ("server_killed", Phase.LOAD)
     assert report.fault.blame == Blame.INFRASTRUCTURE
+    assert report.fault.hint.startswith("its platform's own")
 
 
 class LosesTheEngine(faulty.NeverReady):

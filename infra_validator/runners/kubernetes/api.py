@@ -648,9 +648,11 @@ class Lines:
 
     def close(self) -> None:
         """Gives the connection up; what has not been read of it is in nobody's way."""
-        self._response.close()
-        if self._socket is not None:
-            self._socket.close()
+        try:
+            self._response.close()
+        finally:
+            if self._socket is not None:
+                self._socket.close()
 
 
 def _second_handle(response: Any) -> socket.socket | None:
