@@ -425,8 +425,9 @@ def _echo(
     """The specs for the report; environment variables may hold secrets, so no values of them."""
     serving = pb.ServingSpec()
     serving.CopyFrom(serving_spec)
-    for variable in serving.tensorflow_serving.env:
-        serving.tensorflow_serving.env[variable] = "(not shown)"
+    # A protobuf map must not be changed while it is read: the rest would be skipped and shown.
+    for variable in list(serving.tensorflow_serving.env):
+        serving.tensorflow_serving.env[variable] = kubernetes_config.HIDDEN
     if serving.HasField("kubernetes"):
         kubernetes_config.hide_values(serving.kubernetes)
     return {

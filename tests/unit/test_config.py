@@ -399,6 +399,13 @@ def test_the_echo_holds_the_specs_but_no_values_of_variables() -> None:
     assert parse().echo["request_spec"] is None
 
 
+def test_the_echo_hides_every_one_of_many_variables() -> None:
+    names = [f"TOKEN_{number}" for number in range(100)]
+    parsed = parse(serving(tensorflow_serving={"env": dict.fromkeys(names, "hunter2")}))
+    shown = parsed.echo["serving_spec"]["tensorflow_serving"]["env"]
+    assert shown == dict.fromkeys(names, "(not shown)")
+
+
 def test_parsing_leaves_the_specs_as_they_are() -> None:
     spec = json_format.ParseDict(with_server(env={"TOKEN": "hunter2"}), pb.ServingSpec())
     before = spec.SerializeToString(deterministic=True)
