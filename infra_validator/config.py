@@ -311,7 +311,9 @@ def _parse_tensorflow_serving(spec: pb.ServingSpec, platform: str) -> TensorFlow
                 f"ServingSpec.tensorflow_serving.env: {variable!r} cannot be the name of a "
                 "variable, or its value holds a zero byte."
             )
-    return TensorFlowServingConfig(images, tuple(serving.args), dict(serving.env), config_files)
+    return TensorFlowServingConfig(
+        images, tuple(serving.args), dict(sorted(serving.env.items())), config_files
+    )
 
 
 def _parse_images(serving: pb.TensorFlowServing) -> tuple[str, ...]:

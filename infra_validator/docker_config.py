@@ -22,6 +22,10 @@ CONFIG_FOLDER = "/infra-validator"
 TAKEN_PLACES = frozenset({MODEL_BASE, CONFIG_FOLDER})
 """What the platform itself mounts something at."""
 
+ADDRESS_REFUSED = (
+    "it holds a password, which Docker takes in no address; use TLS, or ssh with a key."
+)
+
 DEFAULT_CLIENT_TIMEOUT_SECONDS = 60
 DEFAULT_PULL_TIMEOUT_SECONDS = 1200
 
@@ -124,7 +128,7 @@ def parse(config: pb.LocalDockerConfig) -> DockerSettings:
         SpecError: for the first field that can never work.
     """
     return DockerSettings(
-        base_url=config.client_base_url or None,
+        base_url=_base_url(config.client_base_url),
         api_version=_api_version(config.client_api_version),
         timeout_seconds=_count("client_timeout_seconds", config.client_timeout_seconds)
         or DEFAULT_CLIENT_TIMEOUT_SECONDS,
@@ -204,6 +208,17 @@ def _count(field: str, value: int, maximum: int | None = None) -> int:
     if maximum is not None and value > maximum:
         raise _refuse(field, f"{value} is more than engines take ({maximum}).")
     return value
+
+
+def holds_password(address: str) -> bool:
+    """Whether an engine's address holds a password; Docker takes none there."""
+    return re.match(r"[^/@]*:.*@", address.partition("://")[2] or address) is not None
+
+
+def _base_url(address: str) -> str | None:
+    if holds_password(address):
+        raise _refuse("client_base_url", ADDRESS_REFUSED)
+    return address or None
 
 
 def _host(text: str) -> str | None:

@@ -7,7 +7,7 @@ import decimal
 import enum
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -254,24 +254,40 @@ def check_variables(names: Iterable[str]) -> None:
 
 
 def hide_values(config: pb.KubernetesConfig) -> None:
-    """Blanks what may hold secrets, values of environment variables, in the message given."""
+    """Blanks what may hold secrets in the message given: what `hide_values_of_pod` does."""
     for variable in config.serving_pod_overrides.env:
         if variable.value:
             variable.value = HIDDEN
-    spec = config.pod_patch.fields.get("spec")
-    if spec is None:
-        return
-    for containers in ("containers", "initContainers"):
-        for container in _elements(spec, containers):
-            for entry in _elements(container, "env"):
-                if "value" in entry.struct_value.fields:
-                    entry.struct_value.fields["value"].string_value = HIDDEN
+    if config.HasField("pod_patch"):
+        patch = to_dict(config.pod_patch)
+        hide_values_of_pod(patch)
+        config.pod_patch.Clear()
+        config.pod_patch.update(patch)
 
 
-def _elements(value: Any, key: str) -> Sequence[Any]:
-    """The list below a key of a Struct's value; to look it up where it is not would make it."""
-    fields = value.struct_value.fields
-    return list(fields[key].list_value.values) if key in fields else []
+def hide_values_of_pod(pod: Any, shown: Container[str] = ()) -> set[str]:
+    """Blanks the values of environment variables, and of the HTTP headers of probes.
+
+    Args:
+        pod: a Pod or a part of one, of dicts and lists; it is changed.
+        shown: names whose values stay.
+
+    Returns:
+        The names whose values are gone.
+    """
+    if isinstance(pod, list):
+        return set().union(*(hide_values_of_pod(item, shown) for item in pod))
+    if not isinstance(pod, dict):
+        return set()
+    hidden = set()
+    for key, inner in pod.items():
+        hidden |= hide_values_of_pod(inner, shown)
+        if key in {"env", "httpHeaders"} and isinstance(inner, list):
+            for entry in inner:
+                if isinstance(entry, dict) and "value" in entry and entry.get("name") not in shown:
+                    entry["value"] = HIDDEN
+                    hidden.add(str(entry.get("name")))
+    return hidden
 
 
 HIDDEN = "(not shown)"
@@ -370,7 +386,7 @@ def _labels(field: str, labels: Mapping[str, str], *, reserved: bool) -> dict[st
             )
         if reserved and key.startswith(LABEL_PREFIX):
             raise _refuse(f"{field}[{key!r}]", "labels that begin so are the validator's own.")
-    return dict(labels)
+    return dict(sorted(labels.items()))
 
 
 def _annotations(annotations: Mapping[str, str]) -> dict[str, str]:
@@ -380,7 +396,7 @@ def _annotations(annotations: Mapping[str, str]) -> dict[str, str]:
     size = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
     if size > _MAX_ANNOTATION_BYTES:
         raise _refuse(field, f"{size} bytes are more than the {_MAX_ANNOTATION_BYTES} of a Pod.")
-    return dict(annotations)
+    return dict(sorted(annotations.items()))
 
 
 def _env(variables: Sequence[pb.EnvVar]) -> tuple[Mapping[str, Any], ...]:

@@ -8,6 +8,7 @@ field is written as a dotted path and a value, for example
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,12 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from infra_validator.proto import infra_validator_pb2 as pb
-from infra_validator.specs import SpecError, explain_parse_error, suggest
+from infra_validator.specs import (
+    SpecError,
+    explain_parse_error,
+    explain_unknown_field,
+    suggest,
+)
 
 _WHOLE_NUMBERS = frozenset(
     {
@@ -27,6 +33,11 @@ _WHOLE_NUMBERS = frozenset(
     }
 )
 _NUMBERS = frozenset({FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT})
+# Of protobuf's text_format.py: what holds nothing of the text, or of a number or a name only.
+_TEXT_PROBLEM = re.compile(
+    r"Expected (?:string|identifier(?: or number)?|\"[^\"]{1,2}\")|String missing ending quote"
+    r"|Couldn't parse (?:integer|float): [\w.+-]+|Enum type \"[\w.]+\" has no value .*\w"
+)
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -44,8 +55,17 @@ def read_specs(text: str, origin: str) -> pb.Specs:
         if text.lstrip("\ufeff \t\r\n").startswith("{"):
             return json_format.Parse(text.lstrip("\ufeff"), pb.Specs())
         return text_format.Parse(text, pb.Specs())
-    except (json_format.ParseError, text_format.ParseError) as error:
+    except json_format.ParseError as error:
         raise SpecError(f"{origin}: {explain_parse_error(str(error))}") from None
+    except text_format.ParseError as error:
+        said = explain_unknown_field(str(error)) or _explain_text_error(str(error))
+        raise SpecError(f"{origin}: line {error.GetLine()}: {said}") from None
+
+
+def _explain_text_error(message: str) -> str:
+    """What protobuf's parser of text says, without the line that it quotes: it may hold secrets."""
+    said = _TEXT_PROBLEM.search(message)
+    return f"{said[0] if said else 'This is not the text format of protobuf'}."
 
 
 class Assigner:
@@ -148,7 +168,7 @@ def _assign_map(
         try:
             entries[".".join(rest)] = _scalar(content, value, where)
         except (TypeError, ValueError) as error:
-            raise SpecError(f"{where}: {value!r} does not fit: {error}.") from None
+            raise SpecError(f"{where}: the value does not fit: {error}.") from None
     elif len(rest) == 1:
         _parse_into(entries[rest[0]], value, where)
     else:
@@ -198,7 +218,7 @@ def _json(value: str, where: str) -> Any:
         return json.loads(value)
     except ValueError as error:
         raise SpecError(
-            f"{where}: {value!r} is not JSON, in which this value is written: {error}."
+            f"{where}: the value is not JSON, in which it is written: {error}."
         ) from None
 
 

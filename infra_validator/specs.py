@@ -21,7 +21,12 @@ from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.text import first_line
 
 _UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([^"]*)"')
-_POSITION = re.compile(r"^(\d+):(\d+) : ")
+# What protobuf's parser quotes of a value may be a secret, such as a variable's of the environment.
+_QUOTED_VALUES = (
+    (re.compile(r" which is .* at ", re.DOTALL), " at "),
+    (re.compile(r"\bValue .* has unexpected type\b", re.DOTALL), "A value has unexpected type"),
+    (re.compile(r"Failed to parse [^\w ].* field: unhashable.*", re.DOTALL), "A list is no object"),
+)
 _PARAMETER_CLASS = "RuntimeParameter"
 _TFX_PACKAGE = "tfx.components.infra_validator"
 
@@ -112,8 +117,19 @@ def left_within(names: Iterable[str], parameter: str) -> str:
 
 
 def to_json(message: Message) -> str:
-    """The JSON text in which TFX keeps a message: sorted keys, field names as in the proto."""
-    return json_format.MessageToJson(message, sort_keys=True, preserving_proto_field_name=True)
+    """The JSON text in which TFX keeps a message: sorted keys, field names as in the proto.
+
+    Raises:
+        SpecError: for a number that JSON does not have. (Older versions of
+            protobuf write it as text.)
+    """
+    try:
+        return json_format.MessageToJson(message, sort_keys=True, preserving_proto_field_name=True)
+    except (json_format.SerializeToJsonError, ValueError):  # the one or the other, by version
+        raise SpecError(
+            f"{message.DESCRIPTOR.name}: it holds a number that JSON does not have; write it as "
+            'text, "Infinity", "-Infinity" or "NaN".'
+        ) from None
 
 
 def to_dict(message: Message) -> dict[str, Any]:
@@ -122,17 +138,26 @@ def to_dict(message: Message) -> dict[str, Any]:
 
 
 def explain_parse_error(message: str) -> str:
-    """What protobuf's parsers say, with the field that is meant where a name is not known."""
-    position = _POSITION.match(message)
-    where = f"line {position[1]}: " if position else ""
+    """What protobuf's parser of JSON says, without the values that it quotes."""
+    unknown = explain_unknown_field(message)
+    if unknown is not None:
+        return unknown
+    for quoted, instead in _QUOTED_VALUES:
+        message = quoted.sub(instead, message)
+    return f"{first_line(message).rstrip('.')}."
+
+
+def explain_unknown_field(message: str) -> str | None:
+    """Which field is meant, if one of protobuf's parsers complains of a name that is not known."""
     unknown = _UNKNOWN_FIELD.search(message)
     if unknown is None:
-        said = first_line(message[position.end() :] if position else message).rstrip(".")
-        return f"{where}{said}."
+        return None
     kind, field = unknown[1].rpartition(".")[2], unknown[2]
     descriptor = pb.DESCRIPTOR.message_types_by_name.get(kind)
     names = [] if descriptor is None else [known.name for known in descriptor.fields]
-    return f"{where}{kind} has no field {field!r}{suggest(field, names) or '.'}"
+    if "=" in field:  # a variable and its value, where a message should be
+        return f"{kind} is written with its fields."
+    return f"{kind} has no field {field!r}{suggest(field, names) or '.'}"
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -38,7 +38,15 @@ _QUOTED_INDEX = re.compile(
 _ASSERTED = re.compile(
     r"(assertion failed: (?:(?:\[[^\]\n]*\] )?\[Condition [^\]\n]* did not hold[^\]\n]*\] )?)[^\n]+"
 )
+# TensorFlow Serving's own, of a record of the model's (saved_model_warmup.cc). The rest of the
+# message is read elsewhere, so the path that ends the record has to stay.
+_QUOTED_RECORD = re.compile(
+    r"(Failed to parse warmup record: )"
+    r".*?(?= from (?:/|\w+:/)[^\n]*?assets\.extra/|\n\d{4}-\d\d-\d\d \d\d:\d\d:|\Z)",
+    re.DOTALL,
+)
 _MARKS = (
+    "warmup record: ",
     "assertion failed: ",
     "value: '",
     "convert string: ",
@@ -65,7 +73,7 @@ def hide_content(text: str) -> str:
     """A message or log without what TensorFlow's own ops quote of requests; quick where none do."""
     if not any(mark in text for mark in _MARKS):
         return text
-    for pattern in (_QUOTED_TEXT, _QUOTED_INDEX, _ASSERTED):
+    for pattern in (_QUOTED_TEXT, _QUOTED_INDEX, _QUOTED_RECORD, _ASSERTED):
         text = pattern.sub(_HIDDEN, text)
     return text
 

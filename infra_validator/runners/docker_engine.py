@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from infra_validator.docker_config import DockerSettings
+from infra_validator.docker_config import ADDRESS_REFUSED, DockerSettings, holds_password
 from infra_validator.faults import FaultError
 from infra_validator.runners import docker_faults
 from infra_validator.runners.docker_ssh import open_way
@@ -43,8 +43,17 @@ class Engine:
         """
         url = self._settings.base_url or os.environ.get("DOCKER_HOST")
         if url:
-            return url, _tls_of_environment() if url.startswith("tcp:") else None
-        return _find_context()
+            tls = _tls_of_environment() if url.startswith("tcp:") else None
+        else:
+            url, tls = _find_context()
+        if holds_password(url):
+            raise FaultError(
+                docker_faults.diagnose_engine_settings(
+                    f"The Docker engine's address cannot be used: {ADDRESS_REFUSED}",
+                    "Correct DOCKER_HOST or Docker's current context.",
+                )
+            )
+        return url, tls
 
     @property
     def address(self) -> str:

@@ -37,8 +37,6 @@ def ssh_arguments(url: str) -> list[str]:
     # A host that begins with a hyphen would be an option of somebody's making.
     if not parts.hostname or parts.hostname.startswith("-"):
         raise ValueError(f"{url!r} is not an address such as ssh://user@host")
-    if parts.password is not None:
-        raise ValueError("it holds a password, which ssh takes from nobody; use a key")
     arguments = ["-o", f"ConnectTimeout={_CONNECT_SECONDS}", "-T"]
     if parts.username:
         arguments += ["-l", parts.username]

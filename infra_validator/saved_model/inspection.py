@@ -15,6 +15,7 @@ from infra_validator.files import FileSystem, storage_errors
 from infra_validator.saved_model.op_registry import is_python_op, package_of
 from infra_validator.saved_model.reader import TensorSpec, _dtype_name, _read
 from infra_validator.tfrecord import TFRecordError, read_records
+from infra_validator.wire import parse_whole
 
 _WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
 _KINDS = ("variables", "assets", "assets.extra")
@@ -308,7 +309,7 @@ def _read_warm_up(files: FileSystem, path: str) -> WarmUpInspection | None:
         try:
             with files.open(place, "rb") as file:
                 for record in read_records(file):
-                    requests[_describe(prediction_log_pb2.PredictionLog.FromString(record))] += 1
+                    requests[_describe(parse_whole(prediction_log_pb2.PredictionLog, record))] += 1
         except (TFRecordError, DecodeError) as error:
             problem = f"{_WARM_UP_FILE} cannot be read to its end: {error}"
     return WarmUpInspection(sum(requests.values()), dict(requests), problem)

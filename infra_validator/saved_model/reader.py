@@ -223,7 +223,7 @@ def _signature(name: str, proto: Any) -> Signature:
                 ),
                 endpoint=info.name if info.WhichOneof("encoding") in {"name", None} else None,
             )
-            for key, info in proto.inputs.items()
+            for key, info in sorted(proto.inputs.items())
         },
         defaults=frozenset(proto.defaults),
     )

@@ -15,6 +15,7 @@ from infra_validator.faults import FaultError
 from infra_validator.proto import infra_validator_pb2 as pb
 from infra_validator.runners.docker_engine import Engine
 from infra_validator.runners.docker_ssh import ssh_arguments
+from infra_validator.specs import SpecError
 
 THERE = "unix:///there.sock"
 
@@ -184,13 +185,35 @@ def test_what_ssh_is_told(url: str, arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["ssh://", "ssh:///path", "ssh://-oProxyCommand=x", "ssh://me:secret@there", "ssh://a:port"],
+    ["ssh://", "ssh:///path", "ssh://-oProxyCommand=x", "ssh://a:port"],
 )
 def test_an_address_that_is_none_for_ssh_is_refused(url: str) -> None:
     with pytest.raises(FaultError) as caught, engine(client_base_url=url).connect():
         pass
     assert caught.value.fault.category == "engine_unavailable"
-    assert "secret" not in caught.value.fault.summary
+
+
+@pytest.mark.parametrize("where", ["field", "DOCKER_HOST", "context"])
+@pytest.mark.parametrize(
+    "url", ["tcp://me:hunter2@there:2375", "me:hunter2@there", "ssh://:hunter2/@2@there"]
+)
+def test_a_password_in_the_address_is_refused_and_not_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str, url: str
+) -> None:
+    if where == "field":
+        with pytest.raises(SpecError, match=r"client_base_url: it holds a password") as refused:
+            engine(client_base_url=url)
+        assert "hunter2" not in str(refused.value)
+        return
+    if where == "DOCKER_HOST":
+        monkeypatch.setenv("DOCKER_HOST", url)
+    else:
+        context(tmp_path, "mine", described("mine", url))
+        choose(tmp_path, "mine")
+    with pytest.raises(FaultError, match="it holds a password") as caught, engine().connect():
+        pass
+    assert caught.value.fault.category == "engine_unavailable"
+    assert "hunter2" not in str(caught.value.fault)
 
 
 def test_no_ssh_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -19,6 +20,12 @@ from infra_validator.saved_model.inspection import (
 from infra_validator.saved_model.op_registry import package_of, registered_ops
 from infra_validator.saved_model.reader import TensorSpec
 from infra_validator.tfrecord import write_records
+
+
+def record(data: bytes) -> bytes:
+    file = io.BytesIO()
+    write_records(file, [data])
+    return file.getvalue()
 
 
 def inspect(path: Path) -> Inspection:
@@ -135,7 +142,9 @@ def test_an_op_is_told_with_the_signatures_that_need_it(tmp_path: Path) -> None:
     assert any("tag serve" in line for line in told)
 
 
-@pytest.mark.parametrize("content", [b"no record", b"\x00" * 16])
+@pytest.mark.parametrize(
+    "content", [b"no record", b"\x00" * 16, record(b"\x0c")], ids=["text", "zeros", "no log"]
+)
 def test_a_broken_warm_up_file_is_a_problem(
     saved_model: Path, tmp_path: Path, content: bytes
 ) -> None:

@@ -52,6 +52,7 @@ def test_the_pod_is_the_same_but_for_what_ties_it_to_the_validator() -> None:
 
 SECRET = "hunter2"  # noqa: S105 - what must not be told
 ENV = [{"name": "PASSWORD", "value": SECRET}]
+HEADERS = {"port": 8501, "httpHeaders": [{"name": "Authorization", "value": SECRET}]}
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,23 @@ ENV = [{"name": "PASSWORD", "value": SECRET}]
                 }
             },
             "PASSWORD, TOKEN",
+        ),
+        (
+            {},
+            {
+                "pod_patch": {
+                    "spec": {
+                        "containers": [
+                            {
+                                "name": "server",
+                                "lifecycle": {"postStart": {"httpGet": HEADERS}},
+                                "livenessProbe": {"httpGet": HEADERS},
+                            }
+                        ]
+                    }
+                }
+            },
+            "Authorization",
         ),
     ],
 )

@@ -628,7 +628,16 @@ def test_no_value_that_may_be_secret_is_echoed() -> None:
                 "pod_patch": {
                     "spec": {
                         "containers": [
-                            {"name": "server", "env": [{"name": "B", "value": "hush"}]},
+                            {
+                                "name": "server",
+                                "env": [{"name": "B", "value": "hush"}],
+                                "livenessProbe": {
+                                    "httpGet": {
+                                        "port": 8501,
+                                        "httpHeaders": [{"name": "X", "value": "hush"}],
+                                    }
+                                },
+                            },
                             {"name": "c", "image": "x", "env": [{"name": "D", "value": "hush"}]},
                         ],
                         "initContainers": [

@@ -17,6 +17,9 @@ D = f"{S}.local_docker"
 T = f"{S}.tensorflow_serving"
 
 
+ENV = "serving_spec { tensorflow_serving { env {"
+
+
 def assigned(*assignments: tuple[str, str], specs: pb.Specs | None = None) -> dict[str, Any]:
     specs = specs or pb.Specs()
     assigner = Assigner(specs)
@@ -84,6 +87,10 @@ def test_fields_are_set(assignments: list[tuple[str, str]], expected: dict[str, 
         (S, "x", "not JSON"),
         (S, "1", "in JSON, in braces"),
         (f"{T}.tags", "[1", "is not JSON"),
+        (f"{T}.env", "TOKEN=hunter2", "is not JSON"),
+        (f"{T}.env", '["hunter2"]', "Map field env must be in a dict"),
+        (f"{T}.env.TOKEN", "\ud800hunter2", "does not fit"),
+        (f"{S}.kubernetes.serving_pod_overrides.env", "TOKEN=hunter2", "is not JSON"),
     ],
 )
 def test_what_cannot_be_set_is_named(path: str, value: str, said: str) -> None:
@@ -91,6 +98,7 @@ def test_what_cannot_be_set_is_named(path: str, value: str, said: str) -> None:
         assigned((path, value))
     assert said in str(caught.value)
     assert str(caught.value).startswith(f"--set {path}: ")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_list_of_the_file_is_replaced_by_that_of_the_command_line() -> None:
@@ -150,7 +158,18 @@ def test_a_file_is_json_or_text_proto(text: str) -> None:
         ("serving_spec { local_dcker {} }", "line 1: ServingSpec has no field 'local_dcker'; is"),
         ("\n\nvalidation_spec { num_tris: 1 }", "line 3: ValidationSpec has no field 'num_tris'"),
         ('{"serving_specs": {}}', "Specs has no field 'serving_specs'; is 'serving_spec' meant?"),
-        ("serving_spec { model_name: 4 }", "line 1: "),
+        ("serving_spec { model_name: 4 }", "line 1: Expected string."),
+        ("\nvalidation_spec { num_tries: many }", "line 2: Couldn't parse integer: many."),
+        ('serving_spec {\n model_name: "a', "line 2: String missing ending quote."),
+        (
+            "serving_spec { local_docker { pull_policy: NEVR } }",
+            'line 1: Enum type "infra_validator.LocalDockerConfig.PullPolicy" has no value named N',
+        ),
+        (f"{ENV}\n key: 'TOKEN' value: hunter2 }}}}}}", "line 2: Expected string."),
+        (f"{ENV}\n key: 'TOKEN' value: 'hunter2 }}}}}}", "line 2: String missing ending quote."),
+        (f"{ENV}\n 'TOKEN': 'hunter2' }}}}}}", "line 2: Expected identifier or number."),
+        (f"{ENV}\n value: '\\xhunter2' }}}}}}", "line 2: This is not the text format"),
+        ("serving_spec { tensorflow_serving {\n env: 'hunter2' }}", 'line 2: Expected "{".'),
         ('{"serving_spec": ', "JSON"),
         ("model: x", "Specs has no field 'model'"),
         ('{"serving_spec": {"model_name": 3}}', "model_name"),
@@ -162,3 +181,4 @@ def test_a_file_that_cannot_be_read_is_refused_with_its_name(text: str, said: st
     assert str(caught.value).startswith("specs.txt: ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)

@@ -125,6 +125,72 @@ def test_refuses_what_is_no_such_spec(value: object) -> None:
         to_message(value, pb.ServingSpec, "serving_spec")
 
 
+SECRET = "hunter2"  # noqa: S105 - what must not be told
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+@pytest.mark.parametrize(
+    "serving_spec",
+    [
+        *(
+            {"tensorflow_serving": {"env": env}}
+            for env in (
+                [{"name": "TOKEN", "value": SECRET}],
+                f"TOKEN={SECRET}\n{SECRET} at {SECRET}",
+                [f"TOKEN={SECRET}"],
+                {"TOKEN": {"value": SECRET}},
+                {"TOKEN": [SECRET]},
+            )
+        ),
+        *(
+            {"kubernetes": {"serving_pod_overrides": {"env": env}}}
+            for env in (
+                {"TOKEN": SECRET},
+                f"TOKEN={SECRET}",
+                [f"TOKEN={SECRET}"],
+                [[f"TOKEN={SECRET}"]],
+                [[{"name": "TOKEN", "value": SECRET}]],
+                [{"name": "TOKEN", "value": [SECRET]}],
+                [{"name": "TOKEN", "value": {"text": SECRET}}],
+                [{"name": "TOKEN", "value_from": SECRET}],
+            )
+        ),
+        {"kubernetes": {"pod_patch": [{"name": "TOKEN", "value": SECRET}]}},
+        {"kubernetes": {"pod_patch": json.dumps({"name": "TOKEN", "value": SECRET})}},
+    ],
+    ids=str,
+)
+def test_a_variable_that_is_written_wrong_is_refused_without_its_value(
+    serving_spec: Any, as_text: bool
+) -> None:
+    value = json.dumps(serving_spec) if as_text else serving_spec
+    with pytest.raises(SpecError, match=r"^serving_spec: ") as caught:
+        to_message(value, pb.ServingSpec, "serving_spec")
+    assert SECRET not in str(caught.value)
+
+
+def test_a_value_of_another_type_is_refused_without_it() -> None:
+    value = {"kubernetes": {"pod_patch": {"spec": SECRET.encode()}}}
+    with pytest.raises(SpecError, match=r"^serving_spec: .*unexpected type") as caught:
+        to_message(value, pb.ServingSpec, "serving_spec")
+    assert SECRET not in str(caught.value)
+
+
+def test_a_number_that_json_does_not_have_is_told_or_written_as_text() -> None:
+    """Protobuf decides which, by its version."""
+    message = pb.ServingSpec()
+    message.kubernetes.pod_patch.update({"a": float("nan")})
+    said = (
+        "ServingSpec: it holds a number that JSON does not have; write it as text, "
+        '"Infinity", "-Infinity" or "NaN".'
+    )
+    try:
+        text = to_json(message)
+    except SpecError as error:
+        text = str(error)
+    assert text == said or json.loads(text) == {"kubernetes": {"pod_patch": {"a": "NaN"}}}
+
+
 @pytest.mark.parametrize("text", ["3", "null", "true", "[]", '""', '"model_name"', b"\xff{}"])
 def test_refuses_text_that_is_no_json_object(text: object) -> None:
     with pytest.raises(SpecError, match=r"^serving_spec: "):

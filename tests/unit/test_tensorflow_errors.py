@@ -73,6 +73,16 @@ def test_hides_what_a_server_quotes_of_requests(quoted: str, before: str, after:
     assert hidden.endswith("(not shown)" + after)
 
 
+@pytest.mark.parametrize("record", ["hunter2", "", "a from hunter2\n{ \x00 }, }", "from /hunter2"])
+@pytest.mark.parametrize("base", ["/models/m a/1", "gs://bucket/m/1"])
+def test_hides_a_record_of_a_warm_up_file_but_not_its_path(record: str, base: str) -> None:
+    before = "due to error: INVALID_ARGUMENT: Failed to parse warmup record: "
+    after = f" from {base}/assets.extra/tf_serving_warmup_requests}}, }}"
+    assert hide_content(before + record + after) == f"{before}(not shown){after}"
+    cut = hide_content(f"{before}{record}\n{FAILED}")
+    assert cut == f"{before}(not shown)\n{FAILED}"
+
+
 def test_hides_an_index_but_not_what_is_right() -> None:
     assert hide_content("indices[0,3] = -31337 is not in [0, 2)") == (
         "indices[0,3] = (not shown) is not in [0, 2)"

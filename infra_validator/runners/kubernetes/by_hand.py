@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from infra_validator.kubernetes_config import HIDDEN, RECEIVER, SERVER
+from infra_validator.kubernetes_config import HIDDEN, RECEIVER, SERVER, hide_values_of_pod
 from infra_validator.runners.kubernetes.manifest import RECEIVED, RECEIVED_FIFO
 from infra_validator.runners.shell import comment
 
@@ -32,7 +32,7 @@ def kubectl_script(
 
     The Pod lives until it is deleted: it has neither an owner nor a deadline, and
     no other validator takes it for one of its own. Values of environment variables
-    are not told.
+    and of the headers of probes are not told.
 
     Args:
         manifest: the body of POST /api/v1/namespaces/{namespace}/pods.
@@ -104,11 +104,4 @@ def _pod(manifest: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
             if not key.startswith(_OWN_PREFIX)
         }
     pod["spec"].pop("activeDeadlineSeconds", None)
-    hidden = set()
-    for kind in ("containers", "initContainers"):
-        for container in pod["spec"].get(kind, []):
-            for variable in container.get("env") or []:
-                if variable["name"] not in _SHOWN_VARIABLES and "value" in variable:
-                    variable["value"] = HIDDEN
-                    hidden.add(str(variable["name"]))
-    return pod, hidden
+    return pod, hide_values_of_pod(pod, shown=_SHOWN_VARIABLES)
