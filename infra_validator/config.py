@@ -306,10 +306,16 @@ def _parse_tensorflow_serving(spec: pb.ServingSpec, platform: str) -> TensorFlow
                 f"ServingSpec.tensorflow_serving.env: {variable} is set by the validator itself; "
                 "remove it."
             )
-        if not variable or "=" in variable or "\0" in variable + serving.env[variable]:
+        name, assigned, _ = variable.partition("=")
+        if assigned:  # by what may be the value
             raise SpecError(
-                f"ServingSpec.tensorflow_serving.env: {variable!r} cannot be the name of a "
-                "variable, or its value holds a zero byte."
+                f"ServingSpec.tensorflow_serving.env: after {name!r} the name goes on with '='; "
+                "write name and value apart from each other."
+            )
+        if not name or "\0" in name + serving.env[name]:
+            raise SpecError(
+                f"ServingSpec.tensorflow_serving.env: {name!r} cannot be the name of a variable, "
+                "or its value holds a zero byte."
             )
     return TensorFlowServingConfig(
         images, tuple(serving.args), dict(sorted(serving.env.items())), config_files

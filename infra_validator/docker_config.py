@@ -31,6 +31,9 @@ DEFAULT_PULL_TIMEOUT_SECONDS = 1200
 
 Choice = TypeVar("Choice")
 
+# Before the host; what follows "host:port/" is a path, but a password may hold slashes too.
+_PASSWORD = re.compile(r"[^/]*:[^/]*@|[^/@]*:(?!\d*/).*@", re.DOTALL)
+
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 # Least that engines take of a processor (moby, daemon/daemon_unix.go).
@@ -212,7 +215,10 @@ def _count(field: str, value: int, maximum: int | None = None) -> int:
 
 def holds_password(address: str) -> bool:
     """Whether an engine's address holds a password; Docker takes none there."""
-    return re.match(r"[^/@]*:.*@", address.partition("://")[2] or address) is not None
+    if address.startswith(("unix:", "http+unix:", "npipe:")):
+        return False
+    place = (address.partition("://")[2] or address).lstrip("/")
+    return _PASSWORD.match(place) is not None
 
 
 def _base_url(address: str) -> str | None:

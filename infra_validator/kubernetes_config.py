@@ -248,9 +248,15 @@ def check_variables(names: Iterable[str]) -> None:
     for name in names:
         if not _VARIABLE.fullmatch(name) or name in {".", ".."}:
             raise SpecError(
-                f"ServingSpec.tensorflow_serving.env: {name!r} is no name of a variable that "
-                "Kubernetes takes; use letters, digits, '_', '-' and '.'."
+                f"ServingSpec.tensorflow_serving.env: {_before_value(name)} is no name of a "
+                "variable that Kubernetes takes; use letters, digits, '_', '-' and '.'."
             )
+
+
+def _before_value(name: str) -> str:
+    """A name for an error; what follows an equals sign may be the variable's value."""
+    before, assigned, _ = name.partition("=")
+    return f"{before + assigned!r} with what follows" if assigned else repr(name)
 
 
 def hide_values(config: pb.KubernetesConfig) -> None:
@@ -283,12 +289,25 @@ def hide_values_of_pod(pod: Any, shown: Container[str] = ()) -> set[str]:
     for key, inner in pod.items():
         hidden |= hide_values_of_pod(inner, shown)
         if key in {"env", "httpHeaders"} and isinstance(inner, list):
-            for entry in inner:
-                if isinstance(entry, dict) and "value" in entry and entry.get("name") not in shown:
-                    entry["value"] = HIDDEN
-                    hidden.add(str(entry.get("name")))
+            hidden |= _hide_values(inner, shown)
     return hidden
 
+
+def _hide_values(entries: list[Any], shown: Container[str]) -> set[str]:
+    hidden = set()
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            entries[index] = HIDDEN
+            continue
+        name = str(entry.get("name"))
+        values = entry.keys() - _KEYS_WITHOUT_VALUES  # not only "value", which may be misspelt
+        if values and name not in shown:
+            entry.update(dict.fromkeys(values, HIDDEN))
+            hidden.add(name)
+    return hidden
+
+
+_KEYS_WITHOUT_VALUES = {"name", "valueFrom", "$patch"}
 
 HIDDEN = "(not shown)"
 """Stands in the report for the value of a variable."""
@@ -404,7 +423,7 @@ def _env(variables: Sequence[pb.EnvVar]) -> tuple[Mapping[str, Any], ...]:
     for index, variable in enumerate(variables):
         field = f"serving_pod_overrides.env[{index}]"
         if not _VARIABLE.fullmatch(variable.name) or variable.name in {".", ".."}:
-            raise _refuse(f"{field}.name", f"{variable.name!r} is no name of a variable.")
+            raise _refuse(f"{field}.name", f"{_before_value(variable.name)} is no variable's name.")
         if variable.name in _RESERVED_VARIABLES:
             raise _refuse(
                 f"{field}.name", f"{variable.name} is set by the validator itself; remove it."
@@ -714,6 +733,14 @@ def _check_patched(patch: Mapping[str, Any]) -> None:
         if spec.get(key) != "kept":
             raise _refuse("pod_patch.spec", f"it removes {key}: {_OWN_SPEC[key]}.")
     _affinity("pod_patch.spec.affinity", spec.get("affinity", {}))
+    for kind in ("containers", "initContainers"):
+        for container in spec.get(kind) or ():
+            for variable in container.get("env") or ():
+                if not isinstance(variable.get("value", ""), str):
+                    raise _refuse(
+                        f"pod_patch.spec.{kind}",
+                        f"the value of the variable {variable['name']} is no text; quote it.",
+                    )
     server = _named(spec.get("containers"), SERVER) or {}
     for variable in server.get("env") or ():
         if variable.get("name") in _RESERVED_VARIABLES:

@@ -36,7 +36,9 @@ _NUMBERS = frozenset({FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FL
 # Of protobuf's text_format.py: what holds nothing of the text, or of a number or a name only.
 _TEXT_PROBLEM = re.compile(
     r"Expected (?:string|identifier(?: or number)?|\"[^\"]{1,2}\")|String missing ending quote"
-    r"|Couldn't parse (?:integer|float): [\w.+-]+|Enum type \"[\w.]+\" has no value .*\w"
+    r"|Expected \"true\" or \"false\"|Couldn't parse (?:integer|float): [\w.+-]+|Value out of range"
+    r"|Enum type \"[\w.]+\" has no value named \w+|should not have multiple \"\w+\" fields"
+    r"|Field \"[\w.]+\" is specified along with field \"[\w.]+\""
 )
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -65,7 +67,7 @@ def read_specs(text: str, origin: str) -> pb.Specs:
 def _explain_text_error(message: str) -> str:
     """What protobuf's parser of text says, without the line that it quotes: it may hold secrets."""
     said = _TEXT_PROBLEM.search(message)
-    return f"{said[0] if said else 'This is not the text format of protobuf'}."
+    return f"{said[0] if said else 'What stands there does not fit'}."
 
 
 class Assigner:

@@ -27,6 +27,10 @@ _QUOTED_VALUES = (
     (re.compile(r"\bValue .* has unexpected type\b", re.DOTALL), "A value has unexpected type"),
     (re.compile(r"Failed to parse [^\w ].* field: unhashable.*", re.DOTALL), "A list is no object"),
 )
+_VARIABLES = {
+    message.DESCRIPTOR.name: message.DESCRIPTOR
+    for message in (pb.TensorFlowServing.EnvEntry, pb.EnvVar, pb.EnvVarSource)
+}
 _PARAMETER_CLASS = "RuntimeParameter"
 _TFX_PACKAGE = "tfx.components.infra_validator"
 
@@ -153,11 +157,12 @@ def explain_unknown_field(message: str) -> str | None:
     if unknown is None:
         return None
     kind, field = unknown[1].rpartition(".")[2], unknown[2]
-    descriptor = pb.DESCRIPTOR.message_types_by_name.get(kind)
+    descriptor = _VARIABLES.get(kind) or pb.DESCRIPTOR.message_types_by_name.get(kind)
     names = [] if descriptor is None else [known.name for known in descriptor.fields]
-    if "=" in field:  # a variable and its value, where a message should be
-        return f"{kind} is written with its fields."
-    return f"{kind} has no field {field!r}{suggest(field, names) or '.'}"
+    meant = suggest(field, names)
+    if kind in _VARIABLES and not meant:  # a value may stand where a field should
+        return f"{kind} has no such field; it has: {', '.join(names)}."
+    return f"{kind} has no field {field!r}{meant or '.'}"
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

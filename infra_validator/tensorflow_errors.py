@@ -42,7 +42,7 @@ _ASSERTED = re.compile(
 # message is read elsewhere, so the path that ends the record has to stay.
 _QUOTED_RECORD = re.compile(
     r"(Failed to parse warmup record: )"
-    r".*?(?= from (?:/|\w+:/)[^\n]*?assets\.extra/|\n\d{4}-\d\d-\d\d \d\d:\d\d:|\Z)",
+    r".*?(?= from (?:/|\w+:/)(?:(?! from )[^\n])*?assets\.extra/|\n\d{4}-\d\d-\d\d \d\d:\d\d:|\Z)",
     re.DOTALL,
 )
 _MARKS = (

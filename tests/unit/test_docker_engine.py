@@ -110,6 +110,10 @@ def test_certificates_that_are_not_there_are_told(
         ("tcp://[::1]:2376", False, "::1"),
         ("tcp://localhost:2375", False, "127.0.0.1"),
         ("ssh://me@engine.example.com", False, "engine.example.com"),
+        ("ssh://me@engine.example.com:22/run/me@1/a:b@c", False, "engine.example.com"),
+        ("ssh://engine.example.com:22/run/me@1/docker.sock", False, "engine.example.com"),
+        ("unix:/run/a:b@c/docker.sock", True, "127.0.0.1"),
+        ("unix:///run/a:b@c/docker.sock", True, "127.0.0.1"),
     ],
 )
 def test_where_published_ports_are_reached(address: str, is_local: bool, host: str) -> None:
@@ -195,7 +199,14 @@ def test_an_address_that_is_none_for_ssh_is_refused(url: str) -> None:
 
 @pytest.mark.parametrize("where", ["field", "DOCKER_HOST", "context"])
 @pytest.mark.parametrize(
-    "url", ["tcp://me:hunter2@there:2375", "me:hunter2@there", "ssh://:hunter2/@2@there"]
+    "url",
+    [
+        "tcp://me:hunter2@there:2375",
+        "me:hunter2@there",
+        "//me:hunter2@there",
+        "ssh://:hunter2/@2@there",
+        "ssh://me@corp.example:hunter2@there",
+    ],
 )
 def test_a_password_in_the_address_is_refused_and_not_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str, url: str

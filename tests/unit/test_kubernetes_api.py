@@ -179,6 +179,8 @@ def test_a_token_that_fits_into_no_header_is_told_but_not_shown(
         pytest.param(b"\xff\xfe\0", id="no text"),
         pytest.param(b"just text", id="no object"),
         pytest.param(b'{"a": {"b": 1} 2}', id="no YAML"),
+        pytest.param(b"users:\n- {user: {token: *hunter2}}", id="an alias that is none"),
+        pytest.param(b"users:\n- {user: {token: !hunter2 a}}", id="a tag that is none"),
         pytest.param(
             b'{"current-context": "c", "clusters": [{"name": "c", "cluster": {"server": "x"}}],'
             b' "users": [{"name": "u", "user": "x"}],'
@@ -197,6 +199,15 @@ def test_a_kubeconfig_that_is_none_is_refused_in_one_line(tmp_path: Path, text: 
     assert (found.category, found.blame) == ("configuration_invalid", Blame.CONFIGURATION)
     assert "ServingSpec.kubernetes.kubeconfig" in found.summary
     assert "\n" not in found.summary
+    assert "hunter2" not in str(found)
+
+
+def test_a_password_in_the_address_is_not_shown() -> None:
+    from kubernetes.client import Configuration
+
+    configuration = Configuration(host="https://me:hunter2@127.0.0.1:6443/prefix/")
+    api = Api(Cluster(configuration, None, in_cluster=False))
+    assert api.address == "https://127.0.0.1:6443/prefix"
 
 
 def test_an_object_that_is_too_large_is_not_tried_again(server: Server, api: Api) -> None:

@@ -385,6 +385,7 @@ VOLUME = {"name": "v", "emptyDir": {}}
         ({OVERRIDES: {"env": [{"name": "1A"}]}}, f"{OVERRIDES}.env[0].name"),
         ({OVERRIDES: {"env": [{"name": "MODEL_NAME"}]}}, f"{OVERRIDES}.env[0].name"),
         ({OVERRIDES: {"env": [{"name": "A"}, {"name": "A"}]}}, f"{OVERRIDES}.env"),
+        ({OVERRIDES: {"env": [{"name": "A=31337"}]}}, f"{OVERRIDES}.env[0].name"),
         ({OVERRIDES: {"env": [{"name": "A", "value": "\0"}]}}, f"{OVERRIDES}.env[0].value"),
         (
             {OVERRIDES: {"env": [{"name": "A", "value_from": {}}]}},
@@ -420,6 +421,7 @@ def test_what_can_never_work_is_refused_by_the_fields_name(
     text = refusal(**fields)
     assert text.startswith(f"{KUBERNETES}.{named}: "), text
     assert "\n" not in text
+    assert "31337" not in text
 
 
 @pytest.mark.parametrize(
@@ -514,6 +516,11 @@ def containers(*patches: dict[str, Any]) -> dict[str, Any]:
             containers({"name": "server", "env": [{"name": "MODEL_NAME", "value": "x"}]}),
             "spec.containers",
         ),
+        (containers({"name": "server", "env": [{"name": "A", "value": 31337}]}), "spec.containers"),
+        (
+            {"spec": {"initContainers": [{"name": "a", "env": [{"name": "A", "value": {}}]}]}},
+            "spec.initContainers",
+        ),
         (containers({"name": "server", "$patch": "replace"}), "spec.containers"),
         (
             {"spec": {"initContainers": [{"name": "receive-files", "$patch": "delete"}]}},
@@ -556,6 +563,7 @@ def test_a_patch_that_takes_the_server_away_is_refused(patch: dict[str, Any], na
     text = refusal(pod_patch=patch)
     assert text.startswith(f"{KUBERNETES}.pod_patch.{named}"), text
     assert "\n" not in text
+    assert "31337" not in text
 
 
 @pytest.mark.parametrize(
@@ -580,7 +588,10 @@ def test_a_patch_may_change_all_else(patch: dict[str, Any]) -> None:
 
 
 PATCH_KEYS = st.sampled_from(
-    ["metadata", "spec", "containers", "initContainers", "volumes", "name", "image", "$patch"]
+    [
+        *("metadata", "spec", "containers", "initContainers", "volumes"),
+        *("name", "image", "env", "value", "$patch"),
+    ]
 )
 PATCH = st.recursive(
     st.none() | st.booleans() | st.sampled_from(["server", "receive-files", "delete", "replace"]),
@@ -634,11 +645,15 @@ def test_no_value_that_may_be_secret_is_echoed() -> None:
                                 "livenessProbe": {
                                     "httpGet": {
                                         "port": 8501,
-                                        "httpHeaders": [{"name": "X", "value": "hush"}],
+                                        "httpHeaders": [
+                                            {"name": "X", "value": "hush"},
+                                            {"name": ["Y"], "vaule": "hush"},
+                                            "Authorization: hush",
+                                        ],
                                     }
                                 },
                             },
-                            {"name": "c", "image": "x", "env": [{"name": "D", "value": "hush"}]},
+                            {"name": "c", "image": "x", "env": [{"name": "D", "vaule": "hush"}]},
                         ],
                         "initContainers": [
                             {"name": "e", "image": "x", "env": [{"name": "F", "value": "hush"}]}

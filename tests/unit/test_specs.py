@@ -153,6 +153,8 @@ SECRET = "hunter2"  # noqa: S105 - what must not be told
                 [{"name": "TOKEN", "value": [SECRET]}],
                 [{"name": "TOKEN", "value": {"text": SECRET}}],
                 [{"name": "TOKEN", "value_from": SECRET}],
+                [{"name": "TOKEN", "value_from": [SECRET]}],
+                [[SECRET]],
             )
         ),
         {"kubernetes": {"pod_patch": [{"name": "TOKEN", "value": SECRET}]}},

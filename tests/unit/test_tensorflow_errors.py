@@ -73,7 +73,17 @@ def test_hides_what_a_server_quotes_of_requests(quoted: str, before: str, after:
     assert hidden.endswith("(not shown)" + after)
 
 
-@pytest.mark.parametrize("record", ["hunter2", "", "a from hunter2\n{ \x00 }, }", "from /hunter2"])
+@pytest.mark.parametrize(
+    "record",
+    [
+        "hunter2",
+        "",
+        "a from hunter2\n{ \x00 }, }",
+        "from /hunter2",
+        "x from https://a.b/c hunter2",
+        "from /hunter2 from /hunter2",
+    ],
+)
 @pytest.mark.parametrize("base", ["/models/m a/1", "gs://bucket/m/1"])
 def test_hides_a_record_of_a_warm_up_file_but_not_its_path(record: str, base: str) -> None:
     before = "due to error: INVALID_ARGUMENT: Failed to parse warmup record: "

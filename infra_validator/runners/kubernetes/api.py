@@ -168,7 +168,12 @@ def find_cluster(kubeconfig: str | None, context: str | None) -> Cluster:
         ValueError,
         AttributeError,
     ) as error:
-        raise ClusterConfigError(" ".join(str(error).split()) or type(error).__name__) from error
+        mark = getattr(error, "problem_mark", None)
+        if mark is not None:  # the parser's own words may quote a token
+            said = f"it is no YAML at line {mark.line + 1}, column {mark.column + 1}"
+        else:
+            said = " ".join(str(error).split()) or type(error).__name__
+        raise ClusterConfigError(said) from error
     namespace = ((chosen or {}).get("context") or {}).get("namespace")
     return Cluster(configuration, namespace, False, again)
 
@@ -213,8 +218,8 @@ class Api:
 
     @property
     def address(self) -> str:
-        """The API server's URL."""
-        return str(self.cluster.configuration.host).rstrip("/")
+        """The API server's URL, without a password that it may hold."""
+        return re.sub(r"//[^/]*@", "//", str(self.cluster.configuration.host).rstrip("/"))
 
     def close(self) -> None:
         """Closes connections that nobody uses; others are made where they are needed."""

@@ -857,6 +857,9 @@ def _exceeds_whole_quota(message: str) -> bool:
     )
 
 
+_QUOTED_BODY = re.compile(r", error found in #\d+ byte of .*", re.DOTALL)
+
+
 def _read_status(body: Any) -> tuple[str, Mapping[str, Any]]:
     if isinstance(body, bytes):
         body = body.decode(errors="replace")
@@ -867,7 +870,9 @@ def _read_status(body: Any) -> tuple[str, Mapping[str, Any]]:
             return body, {}
     if not isinstance(body, Mapping):
         return str(body or ""), {}
-    return str(body.get("message") or ""), body.get("details") or {}
+    # The parser quotes what surrounds a value of the wrong type; it may hold a variable's value.
+    message = _QUOTED_BODY.sub("", str(body.get("message") or ""))
+    return message, body.get("details") or {}
 
 
 def diagnose_unreachable(
