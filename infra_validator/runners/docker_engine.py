@@ -41,6 +41,7 @@ class Engine:
         Raises:
             FaultError: if one of these is set and cannot be used.
         """
+        _check_configuration()
         url = self._settings.base_url or os.environ.get("DOCKER_HOST")
         if url:
             tls = _tls_of_environment() if url.startswith("tcp:") else None
@@ -117,6 +118,45 @@ class Engine:
                 said = str(error) if way is None else f"{way.errors()}\n{error}".strip()
                 raise FaultError(docker_faults.diagnose_no_engine(url, said)) from error
             yield client
+
+
+def _check_configuration() -> None:
+    """Of Docker's config.json the library tells damage late, by errors of any type or as no engine.
+
+    A file that is no JSON counts as none, as the library has it.
+    """
+    from docker.auth import load_config
+    from docker.utils.config import find_config_file, load_general_config
+
+    import docker
+
+    path = find_config_file()
+    content = load_general_config(path) if path is not None else {}
+    problem = _find_misshapen(content)
+    if problem is None:
+        try:
+            load_config(path)
+        except (docker.errors.DockerException, ValueError) as error:
+            problem = f"auths: {first_line(str(error))}"
+    if problem is not None:
+        raise FaultError(
+            docker_faults.diagnose_engine_settings(
+                f"Docker's configuration {path} cannot be used: {problem.rstrip('.')}.",
+                "Correct that file; `docker login` writes its auths anew.",
+            )
+        )
+
+
+def _find_misshapen(content: Any) -> str | None:
+    if not isinstance(content, dict):
+        return "it is no JSON object"
+    for key in ("auths", "credHelpers", "HttpHeaders", "proxies"):
+        if not isinstance(content.get(key, {}), dict):
+            return f"{key} is no object"
+    for key in ("credsStore", "currentContext"):
+        if not isinstance(content.get(key, ""), str):
+            return f"{key} is no text"
+    return None
 
 
 def _tls_of_environment() -> Any:

@@ -86,6 +86,51 @@ def test_a_context_that_cannot_be_used_is_named(
     assert "docker context ls" in caught.value.fault.hint
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("[]", "it is no JSON object"),
+        ("3", "it is no JSON object"),
+        ('{"auths": []}', "auths is no object"),
+        ('{"auths": {"reg.example": 3}}', "auths: "),
+        ('{"auths": {"reg.example": {"auth": "hunter2"}}}', "auths: "),
+        ('{"credHelpers": "pass"}', "credHelpers is no object"),
+        ('{"HttpHeaders": [["X", "hunter2"]]}', "HttpHeaders is no object"),
+        ('{"proxies": null}', "proxies is no object"),
+        ('{"credsStore": {"hunter2": 1}}', "credsStore is no text"),
+        ('{"currentContext": ["mine"]}', "currentContext is no text"),
+    ],
+)
+@pytest.mark.parametrize("fields", [{}, {"client_base_url": "unix:///nowhere.sock"}])
+def test_a_configuration_that_cannot_be_used_is_named(
+    tmp_path: Path, content: str, problem: str, fields: dict[str, str]
+) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(FaultError) as caught, engine(**fields).connect():
+        pass
+    found = caught.value.fault
+    assert found.category == "engine_unavailable"
+    place = f"Docker's configuration {tmp_path}/config.json cannot be used: {problem}"
+    assert found.summary.startswith(place)
+    assert "hunter2" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "{}",
+        '{"auths": {}, "credHelpers": {}, "HttpHeaders": {}, "proxies": {}, "credsStore": ""}',
+        '{"auths": {"reg.example": {}, "other.example": {"auth": "bWU6aHVudGVyMg=="}}}',
+        '{"psFormat": "x", "plugins": {"a": {"b": "c"}}}',
+    ],
+)
+def test_a_configuration_that_can_be_used_is(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    assert engine(client_base_url=THERE).address == THERE
+
+
 def test_certificates_that_are_not_there_are_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
