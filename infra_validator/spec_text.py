@@ -8,7 +8,6 @@ field is written as a dotted path and a value, for example
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,13 +15,10 @@ from google.protobuf import json_format, struct_pb2, text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from infra_validator.descriptors import is_map, is_repeated, is_struct
 from infra_validator.proto import infra_validator_pb2 as pb
-from infra_validator.specs import (
-    SpecError,
-    explain_parse_error,
-    explain_unknown_field,
-    suggest,
-)
+from infra_validator.spec_errors import JSON_ERRORS, explain_json, explain_text, suggest
+from infra_validator.specs import SpecError
 
 _WHOLE_NUMBERS = frozenset(
     {
@@ -33,13 +29,6 @@ _WHOLE_NUMBERS = frozenset(
     }
 )
 _NUMBERS = frozenset({FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT})
-# Of protobuf's text_format.py: what holds nothing of the text, or of a number or a name only.
-_TEXT_PROBLEM = re.compile(
-    r"Expected (?:string|identifier(?: or number)?|\"[^\"]{1,2}\")|String missing ending quote"
-    r"|Expected \"true\" or \"false\"|Couldn't parse (?:integer|float): [\w.+-]+|Value out of range"
-    r"|Enum type \"[\w.]+\" has no value named \w+|should not have multiple \"\w+\" fields"
-    r"|Field \"[\w.]+\" is specified along with field \"[\w.]+\""
-)
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -53,21 +42,16 @@ def read_specs(text: str, origin: str) -> pb.Specs:
     Raises:
         SpecError: if it is neither, or has a field that is not known.
     """
+    if text.lstrip("\ufeff \t\r\n").startswith("{"):
+        text = text.lstrip("\ufeff")
+        try:
+            return json_format.Parse(text, pb.Specs())
+        except JSON_ERRORS:
+            raise SpecError(f"{origin}: {explain_json(text, pb.Specs)}") from None
     try:
-        if text.lstrip("\ufeff \t\r\n").startswith("{"):
-            return json_format.Parse(text.lstrip("\ufeff"), pb.Specs())
         return text_format.Parse(text, pb.Specs())
-    except json_format.ParseError as error:
-        raise SpecError(f"{origin}: {explain_parse_error(str(error))}") from None
     except text_format.ParseError as error:
-        said = explain_unknown_field(str(error)) or _explain_text_error(str(error))
-        raise SpecError(f"{origin}: line {error.GetLine()}: {said}") from None
-
-
-def _explain_text_error(message: str) -> str:
-    """What protobuf's parser of text says, without the line that it quotes: it may hold secrets."""
-    said = _TEXT_PROBLEM.search(message)
-    return f"{said[0] if said else 'What stands there does not fit'}."
+        raise SpecError(f"{origin}: {explain_text(error)}") from None
 
 
 class Assigner:
@@ -108,11 +92,11 @@ def _paths_below(descriptor: Any, prefix: str) -> Iterator[str]:
         kind = field.message_type
         if kind is None:
             yield path
-        elif _is_map(field) or (_is_struct(kind) and not _is_repeated(field)):
+        elif is_map(field) or (is_struct(kind) and not is_repeated(field)):
             yield f"{path}."
         else:
             yield path
-            if kind.file is pb.DESCRIPTOR and not _is_repeated(field):
+            if kind.file is pb.DESCRIPTOR and not is_repeated(field):
                 yield from _paths_below(kind, f"{path}.")
 
 
@@ -126,9 +110,9 @@ def _assign(
     field = message.DESCRIPTOR.fields_by_name.get(name)
     if field is None:
         raise _unknown(message.DESCRIPTOR, name, where, path)
-    if _is_map(field):
+    if is_map(field):
         _assign_map(message, field, rest, value, where, path, begun)
-    elif _is_repeated(field):
+    elif is_repeated(field):
         if rest:
             raise SpecError(
                 f"{where}: {field.name} is a list; set its entries as they are, each by its own "
@@ -169,16 +153,12 @@ def _assign_map(
     if content.message_type is None:  # keys of labels and annotations have dots
         try:
             entries[".".join(rest)] = _scalar(content, value, where)
-        except (TypeError, ValueError) as error:
-            raise SpecError(f"{where}: the value does not fit: {error}.") from None
+        except (TypeError, ValueError):  # and protobuf quotes it
+            raise SpecError(f"{where}: expected text, got text that is no Unicode.") from None
     elif len(rest) == 1:
         _parse_into(entries[rest[0]], value, where)
     else:
         _assign(entries[rest[0]], rest[1:], value, where, path, begun)
-
-
-def _is_struct(descriptor: Any) -> bool:
-    return bool(descriptor.full_name == struct_pb2.Struct.DESCRIPTOR.full_name)
 
 
 def _assign_struct(struct: Any, parts: list[str], value: str) -> None:
@@ -211,8 +191,8 @@ def _parse_into(message: Message, value: str, where: str) -> None:
         )
     try:
         json_format.Parse(value, message)
-    except json_format.ParseError as error:
-        raise SpecError(f"{where}: {explain_parse_error(str(error))}") from None
+    except JSON_ERRORS:
+        raise SpecError(f"{where}: {explain_json(value, type(message))}") from None
 
 
 def _json(value: str, where: str) -> Any:
@@ -278,12 +258,3 @@ def _complete(path: str) -> str | None:
             if f".{known}".rstrip(".").endswith(ending) and (not rest or known.endswith(".")):
                 return ".".join([known.rstrip("."), *rest])
     return None
-
-
-def _is_repeated(field: Any) -> bool:
-    told = getattr(field, "is_repeated", None)  # protobuf 6 warns of `label`
-    return field.label == FieldDescriptor.LABEL_REPEATED if told is None else bool(told)
-
-
-def _is_map(field: Any) -> bool:
-    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)

@@ -8,29 +8,15 @@ the same deterministic JSON.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from infra_validator.proto import infra_validator_pb2 as pb
-from infra_validator.text import first_line
+from infra_validator.spec_errors import JSON_ERRORS, explain_json
 
-_UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([^"]*)"')
-# What protobuf's parser quotes of a value may be a secret, such as a variable's of the environment.
-_QUOTED_VALUES = (
-    (re.compile(r" which is .* at ", re.DOTALL), " at "),
-    (re.compile(r"\bValue .* has unexpected type\b", re.DOTALL), "A value has unexpected type"),
-    (re.compile(r"Failed to parse [^\w ].* field: unhashable.*", re.DOTALL), "A list is no object"),
-)
-_VARIABLES = {
-    message.DESCRIPTOR.name: message.DESCRIPTOR
-    for message in (pb.TensorFlowServing.EnvEntry, pb.EnvVar, pb.EnvVarSource)
-}
 _PARAMETER_CLASS = "RuntimeParameter"
 _TFX_PACKAGE = "tfx.components.infra_validator"
 
@@ -74,9 +60,8 @@ def to_message(value: object, message_type: type[Spec], parameter: str) -> Spec:
             return json_format.Parse(value, message_type())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"{parameter}: not a {name}: {error}.") from None
-    except json_format.ParseError as error:
-        # Where it was found inside protobuf's parser says nothing to a user.
-        raise SpecError(f"{parameter}: {explain_parse_error(str(error))}") from None
+    except JSON_ERRORS:
+        raise SpecError(f"{parameter}: {explain_json(value, message_type)}") from None
     raise SpecError(
         f"{parameter}: expected a {name} message, a dict or JSON text, got {type(value).__name__}."
     )
@@ -139,33 +124,3 @@ def to_json(message: Message) -> str:
 def to_dict(message: Message) -> dict[str, Any]:
     """The same as a dict."""
     return cast(dict[str, Any], json.loads(to_json(message)))
-
-
-def explain_parse_error(message: str) -> str:
-    """What protobuf's parser of JSON says, without the values that it quotes."""
-    unknown = explain_unknown_field(message)
-    if unknown is not None:
-        return unknown
-    for quoted, instead in _QUOTED_VALUES:
-        message = quoted.sub(instead, message)
-    return f"{first_line(message).rstrip('.')}."
-
-
-def explain_unknown_field(message: str) -> str | None:
-    """Which field is meant, if one of protobuf's parsers complains of a name that is not known."""
-    unknown = _UNKNOWN_FIELD.search(message)
-    if unknown is None:
-        return None
-    kind, field = unknown[1].rpartition(".")[2], unknown[2]
-    descriptor = _VARIABLES.get(kind) or pb.DESCRIPTOR.message_types_by_name.get(kind)
-    names = [] if descriptor is None else [known.name for known in descriptor.fields]
-    meant = suggest(field, names)
-    if kind in _VARIABLES and not meant:  # a value may stand where a field should
-        return f"{kind} has no such field; it has: {', '.join(names)}."
-    return f"{kind} has no field {field!r}{meant or '.'}"
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """A question for the name that may be meant; empty where none is near."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f"; is {found[0]!r} meant?" if found else ""

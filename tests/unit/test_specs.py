@@ -173,7 +173,9 @@ def test_a_variable_that_is_written_wrong_is_refused_without_its_value(
 
 def test_a_value_of_another_type_is_refused_without_it() -> None:
     value = {"kubernetes": {"pod_patch": {"spec": SECRET.encode()}}}
-    with pytest.raises(SpecError, match=r"^serving_spec: .*unexpected type") as caught:
+    with pytest.raises(
+        SpecError, match=r"^serving_spec: kubernetes\.pod_patch\['spec'\]: .* got a bytes"
+    ) as caught:
         to_message(value, pb.ServingSpec, "serving_spec")
     assert SECRET not in str(caught.value)
 
