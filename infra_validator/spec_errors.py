@@ -134,7 +134,7 @@ def _explain_message(value: Any, descriptor: Any, fits: _Fits, path: str) -> str
 def _explain_field(value: Any, field: Any, fits: _Fits, path: str) -> str:
     if is_map(field):
         entry = field.message_type.fields_by_name["value"]
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return _say(path, f"expected an object of names and values, got {_kind(value)}")
         for name, part in value.items():
             if not fits({name: part}):
@@ -171,13 +171,13 @@ def _explain_one(value: Any, field: Any, fits: _Fits, path: str) -> str:
 
 
 def _explain_struct(value: Any, descriptor: Any, fits: _Fits, path: str) -> str:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return _say(path, f"expected an object, got {_kind(value)}")
     return _explain_content(value, fits, path)
 
 
 def _explain_content(value: Any, fits: _Fits, path: str) -> str:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for name, part in value.items():
             if not fits({name: part}):
                 return _explain_content(part, _within(fits, name), path + _key(name))
@@ -206,7 +206,7 @@ def _kind(value: object) -> str:
         ((int, float), "a number"),
         (str, "text"),
         (list, "a list"),
-        (Mapping, "an object"),
+        (dict, "an object"),
     ):
         if isinstance(value, kinds):
             return name

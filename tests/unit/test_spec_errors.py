@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ VALUES: list[Any] = [
     *([SECRET], [[SECRET]], [None], [3], [{"a": SECRET}], [SECRET.encode()]),
     *({"a": SECRET}, {"a": [SECRET]}, {"a": {"b": SECRET}}, {"a": 3}, {"a": None}),
     *({"a": SECRET.encode()}, {"a": f"\ud800{SECRET}"}, {3: SECRET}, {"@type": SECRET}),
-    *(SECRET.encode(), (SECRET,), {SECRET}, object()),
+    *(SECRET.encode(), (SECRET,), {SECRET}, object(), MappingProxyType({"a": 3})),
 ]
 
 
