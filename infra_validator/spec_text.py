@@ -7,7 +7,6 @@ field is written as a dotted path and a value, for example
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,9 +15,17 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from infra_validator.descriptors import is_map, is_repeated, is_struct
+from infra_validator.json_text import JsonTextError, load_json
 from infra_validator.proto import infra_validator_pb2 as pb
-from infra_validator.spec_errors import JSON_ERRORS, explain_json, explain_text, suggest
-from infra_validator.specs import SpecError
+from infra_validator.spec_errors import (
+    JSON_ERRORS,
+    explain_json,
+    explain_scalar,
+    explain_text,
+    suggest,
+)
+from infra_validator.specs import SpecError, to_message
+from infra_validator.text import is_unicode
 
 _WHOLE_NUMBERS = frozenset(
     {
@@ -43,14 +50,10 @@ def read_specs(text: str, origin: str) -> pb.Specs:
         SpecError: if it is neither, or has a field that is not known.
     """
     if text.lstrip("\ufeff \t\r\n").startswith("{"):
-        text = text.lstrip("\ufeff")
-        try:
-            return json_format.Parse(text, pb.Specs())
-        except JSON_ERRORS:
-            raise SpecError(f"{origin}: {explain_json(text, pb.Specs)}") from None
+        return to_message(text.lstrip("\ufeff"), pb.Specs, origin)
     try:
         return text_format.Parse(text, pb.Specs())
-    except text_format.ParseError as error:
+    except (text_format.ParseError, ValueError) as error:  # the second for an enum out of range
         raise SpecError(f"{origin}: {explain_text(error)}") from None
 
 
@@ -78,6 +81,8 @@ class Assigner:
         Raises:
             SpecError: for a path that does not exist, or a value that does not fit.
         """
+        if not is_unicode(path + value):
+            raise SpecError(f"{origin}: expected text, got text that is no Unicode.")
         _assign(self._specs, path.split("."), value, origin, path, self._begun)
 
 
@@ -104,7 +109,7 @@ def _assign(
     message: Any, parts: list[str], value: str, where: str, path: str, begun: set[str]
 ) -> None:
     if isinstance(message, struct_pb2.Struct):
-        _assign_struct(message, parts, value)
+        _assign_struct(message, parts, value, where)
         return
     name, rest = parts[0], parts[1:]
     field = message.DESCRIPTOR.fields_by_name.get(name)
@@ -125,7 +130,7 @@ def _assign(
     elif field.message_type is None:
         if rest:
             raise SpecError(f"{where}: {field.name} has no fields of its own.")
-        _set(message, field.name, _scalar(field, value, where), where)
+        _set(message, field, value, where)
     elif rest:
         inner = getattr(message, name)
         inner.SetInParent()
@@ -133,7 +138,7 @@ def _assign(
     else:
         inner = getattr(message, name)
         inner.SetInParent()
-        _parse_into(inner, value, where)
+        _parse_into(inner, _json(value, where), where)
 
 
 def _assign_map(
@@ -146,94 +151,80 @@ def _assign_map(
     begun: set[str],
 ) -> None:
     if not rest:
-        _parse_into(message, json.dumps({field.name: _json(value, where)}), where)
+        _parse_into(message, {field.name: _json(value, where)}, where)
         return
     entries = getattr(message, field.name)
     content = field.message_type.fields_by_name["value"]
     if content.message_type is None:  # keys of labels and annotations have dots
-        try:
-            entries[".".join(rest)] = _scalar(content, value, where)
-        except (TypeError, ValueError):  # and protobuf quotes it
-            raise SpecError(f"{where}: expected text, got text that is no Unicode.") from None
+        entries[".".join(rest)] = value  # all maps of scalars are of text
     elif len(rest) == 1:
-        _parse_into(entries[rest[0]], value, where)
+        _parse_into(entries[rest[0]], _json(value, where), where)
     else:
         _assign(entries[rest[0]], rest[1:], value, where, path, begun)
 
 
-def _assign_struct(struct: Any, parts: list[str], value: str) -> None:
+def _assign_struct(struct: Any, parts: list[str], value: str, where: str) -> None:
+    try:
+        content = load_json(value)
+    except JsonTextError:
+        content = value
     for part in parts[:-1]:
         struct.fields[part].struct_value.SetInParent()
         struct = struct.fields[part].struct_value
+    given = {parts[-1]: content}
     try:
-        content = json.loads(value)
-    except ValueError:
-        content = value
-    struct.update({parts[-1]: content})
+        struct.update(given)
+    except JSON_ERRORS:
+        raise SpecError(f"{where}: {explain_json(given, struct_pb2.Struct)}") from None
 
 
 def _append(message: Any, field: Any, value: str, where: str) -> None:
     if value.startswith("["):
-        _parse_into(message, json.dumps({field.name: _json(value, where)}), where)
+        _parse_into(message, {field.name: _json(value, where)}, where)
     elif field.message_type is None:
         try:
-            getattr(message, field.name).append(_scalar(field, value, where))
-        except (TypeError, ValueError) as error:
-            raise SpecError(f"{where}: {value!r} does not fit: {error}.") from None
+            getattr(message, field.name).append(_scalar(field, value))
+        except (KeyError, ValueError):
+            raise SpecError(f"{where}: {explain_scalar(value, field)}") from None
     else:
-        _parse_into(getattr(message, field.name).add(), value, where)
+        _parse_into(getattr(message, field.name).add(), _json(value, where), where)
 
 
-def _parse_into(message: Message, value: str, where: str) -> None:
-    if not isinstance(_json(value, where), dict):
+def _parse_into(message: Message, content: Any, where: str) -> None:
+    if not isinstance(content, dict):
         raise SpecError(
             f"{where}: write the value of {message.DESCRIPTOR.name} in JSON, in braces."
         )
     try:
-        json_format.Parse(value, message)
+        json_format.ParseDict(content, message)
     except JSON_ERRORS:
-        raise SpecError(f"{where}: {explain_json(value, type(message))}") from None
+        raise SpecError(f"{where}: {explain_json(content, type(message))}") from None
 
 
 def _json(value: str, where: str) -> Any:
     try:
-        return json.loads(value)
-    except ValueError as error:
-        raise SpecError(
-            f"{where}: the value is not JSON, in which it is written: {error}."
-        ) from None
+        return load_json(value)
+    except JsonTextError as error:
+        raise SpecError(f"{where}: {error}; the value is written in JSON.") from None
 
 
-def _set(message: Any, name: str, value: object, where: str) -> None:
+def _set(message: Any, field: Any, value: str, where: str) -> None:
     try:
-        setattr(message, name, value)
-    except (TypeError, ValueError) as error:  # too large for the field's type, for one
-        raise SpecError(f"{where}: {value!r} does not fit: {error}.") from None
+        setattr(message, field.name, _scalar(field, value))
+    except (KeyError, ValueError):
+        raise SpecError(f"{where}: {explain_scalar(value, field)}") from None
 
 
-def _scalar(field: Any, value: str, where: str) -> Any:
+def _scalar(field: Any, value: str) -> Any:
+    """Raises KeyError or ValueError for what the field does not take."""
     if field.cpp_type in _WHOLE_NUMBERS:
-        try:
-            return int(value)
-        except ValueError:
-            raise SpecError(f"{where}: {value!r} is not a whole number.") from None
+        return int(value)
     if field.cpp_type in _NUMBERS:
-        try:
-            return float(value)
-        except ValueError:
-            raise SpecError(f"{where}: {value!r} is not a number.") from None
+        return float(value)
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-        if value.lower() not in _TRUTH:
-            raise SpecError(f"{where}: {value!r} is neither true nor false.")
         return _TRUTH[value.lower()]
     if field.cpp_type == FieldDescriptor.CPPTYPE_ENUM:
-        known = field.enum_type.values_by_name
-        if value not in known:
-            raise SpecError(
-                f"{where}: {value!r} is none of {', '.join(known)}"
-                f"{suggest(value.upper(), known) or '.'}"
-            )
-        return known[value].number
+        return field.enum_type.values_by_name[value].number
     return value
 
 

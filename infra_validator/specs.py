@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from infra_validator.json_text import JsonTextError, load_json
 from infra_validator.spec_errors import JSON_ERRORS, explain_json
 
 _PARAMETER_CLASS = "RuntimeParameter"
@@ -51,20 +52,28 @@ def to_message(value: object, message_type: type[Spec], parameter: str) -> Spec:
                 f"{parameter}: expected a {name} message, got {value.DESCRIPTOR.full_name}."
             )
         value = json_format.MessageToDict(value, preserving_proto_field_name=True)
+    if isinstance(value, (str, bytes)):
+        value = _read_object(value, f"{parameter}: not a {name}")
+    if not isinstance(value, Mapping):
+        raise SpecError(
+            f"{parameter}: expected a {name} message, a dict or JSON text, "
+            f"got {type(value).__name__}."
+        )
     try:
-        if isinstance(value, Mapping):
-            return json_format.ParseDict(dict(value), message_type())
-        if isinstance(value, (str, bytes)):
-            if not isinstance(json.loads(value), dict):
-                raise SpecError(f"{parameter}: not a {name}: the JSON text is no object.")
-            return json_format.Parse(value, message_type())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{parameter}: not a {name}: {error}.") from None
+        return json_format.ParseDict(dict(value), message_type())
     except JSON_ERRORS:
         raise SpecError(f"{parameter}: {explain_json(value, message_type)}") from None
-    raise SpecError(
-        f"{parameter}: expected a {name} message, a dict or JSON text, got {type(value).__name__}."
-    )
+
+
+def _read_object(text: str | bytes, where: str) -> dict[str, Any]:
+    try:
+        content = load_json(text)
+    except JsonTextError as error:
+        place = "" if error.line is None else f" line {error.line}:"
+        raise SpecError(f"{where}:{place} {error}.") from None
+    if not isinstance(content, dict):
+        raise SpecError(f"{where}: the JSON text is no object.")
+    return content
 
 
 def parameters_left(text: str) -> list[str]:
@@ -76,14 +85,14 @@ def parameters_left(text: str) -> list[str]:
     """
     try:
         return sorted(set(_parameters(json.loads(text))))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return []
 
 
 def _parameters(value: Any) -> Iterator[str]:
     if isinstance(value, str) and _PARAMETER_CLASS in value:
         # One of text is written as a text of its own.
-        with contextlib.suppress(json.JSONDecodeError):
+        with contextlib.suppress(ValueError):
             yield from _parameters(json.loads(value))
     elif isinstance(value, list):
         for item in value:
@@ -109,8 +118,8 @@ def to_json(message: Message) -> str:
     """The JSON text in which TFX keeps a message: sorted keys, field names as in the proto.
 
     Raises:
-        SpecError: for a number that JSON does not have. (Older versions of
-            protobuf write it as text.)
+        SpecError: for a number that JSON does not have (older versions of
+            protobuf write it as text), or what is nested too deeply for Python.
     """
     try:
         return json_format.MessageToJson(message, sort_keys=True, preserving_proto_field_name=True)
@@ -119,6 +128,8 @@ def to_json(message: Message) -> str:
             f"{message.DESCRIPTOR.name}: it holds a number that JSON does not have; write it as "
             'text, "Infinity", "-Infinity" or "NaN".'
         ) from None
+    except RecursionError:
+        raise SpecError(f"{message.DESCRIPTOR.name}: it is nested too deeply.") from None
 
 
 def to_dict(message: Message) -> dict[str, Any]:

@@ -37,6 +37,15 @@ def printable(text: str) -> str:
     return "".join(letter if letter in "\n\t" else _seen(letter) for letter in text)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written in UTF-8; one with half of a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def count(number: int, thing: str) -> str:
     """ "1 request", "2 requests"."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

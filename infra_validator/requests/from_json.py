@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import collections
-import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from infra_validator.faults import FaultError
 from infra_validator.files import FileSystem
+from infra_validator.json_text import JsonTextError, load_json
 from infra_validator.request_config import Source
 from infra_validator.requests import drafts
 from infra_validator.requests.drafts import Draft
@@ -17,6 +16,7 @@ from infra_validator.requests.mapping import check_fillable
 from infra_validator.requests.request_files import invalid, open_requests
 from infra_validator.requests.tensors import Array, UnfitError, to_proto
 from infra_validator.saved_model.reader import Model, Signature
+from infra_validator.text import is_unicode
 
 _FIELD = Source.JSON.value
 _DEFAULT_SIGNATURE = "serving_default"
@@ -77,15 +77,15 @@ def _bodies(uri: str, content: bytes) -> Iterator[tuple[str, Any]]:
     if not text.strip():
         raise invalid(_FIELD, uri, "the file is empty")
     try:
-        whole = _load(text)
-    except json.JSONDecodeError as error:
+        whole = load_json(text)
+    except JsonTextError as error:
+        if error.line is None:
+            raise invalid(_FIELD, uri, _why_unread(error)) from None
         lines = [line for line in text.split("\n") if line.strip()]
         if len(lines) < 2 or not _is_json(lines[0]):
-            raise invalid(_FIELD, uri, f"line {error.lineno}: {_why_unread(error)}") from None
+            raise invalid(_FIELD, uri, f"line {error.line}: {_why_unread(error)}") from None
         yield from _lines(uri, text)
         return
-    except (ValueError, RecursionError) as error:
-        raise invalid(_FIELD, uri, _why_unread(error)) from None
     if isinstance(whole, list):
         for number, body in enumerate(whole, start=1):
             yield f"request {number}", body
@@ -98,38 +98,20 @@ def _lines(uri: str, text: str) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                yield f"line {number}", _load(line)
-            except (ValueError, RecursionError) as error:
+                yield f"line {number}", load_json(line)
+            except JsonTextError as error:
                 raise invalid(_FIELD, uri, f"line {number}: {_why_unread(error)}") from None
 
 
-def _load(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_object)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        [(twice, _)] = collections.Counter(name for name, _ in pairs).most_common(1)
-        raise _BodyError(f"an object has {twice!r} twice")
-    return made
-
-
-def _why_unread(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"not JSON: {error.msg}"
-    if isinstance(error, _BodyError):
-        return f"not a request: {error}"
-    if isinstance(error, RecursionError):
-        return "not a request: it is nested too deeply"
-    return "not a request: a number in it has too many digits"  # Python reads no longer ones
+def _why_unread(error: JsonTextError) -> str:
+    return str(error) if error.line is not None else f"not a request: {error}"
 
 
 def _is_json(line: str) -> bool:
     try:
-        _load(line)
-    except json.JSONDecodeError:
-        return False
+        load_json(line)
+    except JsonTextError as error:
+        return error.line is None
     return True
 
 
@@ -245,12 +227,12 @@ def _on_examples(signature: Signature, body: Mapping[str, Any]) -> Draft:
             raise _BodyError(f"example {number} is no object")
         example = example_pb2.Example()
         for name, value in {**context, **given}.items():
+            if not is_unicode(name):
+                raise _BodyError(f"example {number}: {name!r} is no name of a feature")
             try:
                 _fill(example.features.feature[name], value)
             except UnfitError as error:
                 raise _BodyError(f"example {number}: the feature {name!r} {error}") from None
-            except UnicodeEncodeError:
-                raise _BodyError(f"example {number}: {name!r} is no name of a feature") from None
         made.append(example)
     return drafts.on_examples(signature, made)
 

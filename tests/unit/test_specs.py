@@ -195,6 +195,30 @@ def test_a_number_that_json_does_not_have_is_told_or_written_as_text() -> None:
     assert text == said or json.loads(text) == {"kubernetes": {"pod_patch": {"a": "NaN"}}}
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"model_name":\n x}', "not a ServingSpec: line 2: not JSON: Expecting value."),
+        ("[" * 100_000, "not a ServingSpec: it is nested too deeply."),
+        ('{"a": %s}' % ("9" * 5000), "not a ServingSpec: a number in it has too many digits."),
+    ],
+    ids=["syntax", "depth", "digits"],
+)
+def test_text_that_cannot_be_read_is_refused(text: str, said: str) -> None:
+    assert parameters_left(text) == []
+    with pytest.raises(SpecError) as caught:
+        to_message(text, pb.ServingSpec, "serving_spec")
+    assert str(caught.value) == f"serving_spec: {said}"
+
+
+def test_what_is_nested_too_deeply_is_refused() -> None:
+    config: dict[str, Any] = {}
+    for _ in range(600):
+        config = {"a": config}
+    with pytest.raises(SpecError, match=r"nested too deeply\.$"):
+        to_json(to_message({"custom_platform": {"config": config}}, pb.ServingSpec, "serving_spec"))
+
+
 @pytest.mark.parametrize("text", ["3", "null", "true", "[]", '""', '"model_name"', b"\xff{}"])
 def test_refuses_text_that_is_no_json_object(text: object) -> None:
     with pytest.raises(SpecError, match=r"^serving_spec: "):
