@@ -6,6 +6,8 @@ import collections
 import json
 from typing import Any
 
+from infra_validator.text import is_plain_name
+
 
 class JsonTextError(ValueError):
     """Raised for text that cannot be read; the message says why, without what stands there.
@@ -31,7 +33,9 @@ def load_json(text: str | bytes) -> Any:
             text = text.decode("utf-8-sig")
         return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
-        raise JsonTextError(f"not JSON: {error.msg}", error.lineno) from None
+        raise JsonTextError(
+            f"not JSON at column {error.colno}: {error.msg}", error.lineno
+        ) from None
     except UnicodeDecodeError as error:
         raise JsonTextError(f"not a text in UTF-8, at byte {error.start}") from None
     except RecursionError:
@@ -46,8 +50,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         [(twice, _)] = collections.Counter(name for name, _ in pairs).most_common(1)
-        # Not every name: with an equals sign in it, a value may be part of it.
-        raise JsonTextError(
-            f"an object has {repr(twice) if twice.isidentifier() else 'a name'} twice"
-        )
+        # With an equals sign in it, for one, a value may be part of a name.
+        shown = repr(twice) if is_plain_name(twice) else "a name"
+        raise JsonTextError(f"an object has {shown} twice")
     return made

@@ -9,6 +9,7 @@ only what holds no value is told. Pure.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -19,7 +20,7 @@ from google.protobuf.message import Message
 
 from infra_validator.descriptors import is_map, is_repeated, is_struct
 from infra_validator.proto import infra_validator_pb2 as pb
-from infra_validator.text import is_unicode
+from infra_validator.text import is_plain_name, is_unicode
 
 JSON_ERRORS = (
     json_format.ParseError,
@@ -45,18 +46,18 @@ _VARIABLES = {
     message.DESCRIPTOR.full_name
     for message in (pb.TensorFlowServing.EnvEntry, pb.EnvVar, pb.EnvVarSource)
 }
-_PLAIN_KEY = re.compile(r"[\w./-]{1,100}")
 _PLAIN_NUMBER = re.compile(r"[-+]?\d[\d.]{0,20}")
-# Of protobuf's text_format.py.
+# Of protobuf's text_format.py, which quotes the line between the first of these and the others.
+_POSITION = re.compile(r"^\d+:\d+ : ")
 _UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([^"]*)"')
 _UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named "?(\w+)')
-# The same: what holds nothing of the text, or of a number or a name only.
+# What holds nothing of the text, or of a number or a name only.
 _TEXT_PROBLEM = re.compile(
     r"Expected (?:string|identifier(?: or number)?|\"[^\"]{1,2}\")|String missing ending quote"
     r"|Expected \"true\" or \"false\"|Value out of range"
-    r"|Couldn't parse (?:string|(?:integer|float)(?:: [-+\d.]+$)?)"
-    r"|.*should not have multiple \"\w+\" fields"
-    r"|.*Field \"[\w.]+\" is specified along with field \"[\w.]+\""
+    r"|Couldn't parse (?:string|(?:integer|float)(?:: [-+\d.]{1,30}$)?)"
+    r"|Message type \"[\w.]+\" should not have multiple \"\w+\" fields"
+    r"|Field \"[\w.]+\" is specified along with field \"[\w.]+\""
 )
 
 _Fits = Callable[[Any], bool]
@@ -97,7 +98,7 @@ def explain_scalar(value: Any, field: Any) -> str:
         return _explain_enum(field.enum_type, value, got)
     if field.cpp_type in _NUMBERS:
         # A number where a number belongs is no secret.
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 10**20:
+        if isinstance(value, float) or (got == "a number" and isinstance(value, int)):
             got = repr(value)
         elif isinstance(value, str) and _PLAIN_NUMBER.fullmatch(value):
             got = value
@@ -114,15 +115,27 @@ def _explain_enum(enum: Any, value: object, got: str) -> str:
     return f"expected one of {', '.join(names)}, got {got}{meant or '.'}"
 
 
-def explain_text(error: text_format.ParseError | ValueError) -> str:
-    """What does not fit in protobuf's text format, with its line if that is known."""
+def explain_text(error: text_format.ParseError | ValueError, text: str) -> str:
+    """What does not fit in protobuf's text format, with its line if that is known.
+
+    Args:
+        error: what `text_format` raised.
+        text: what it was given.
+    """
     line = error.GetLine() if isinstance(error, text_format.ParseError) else None
-    place = "" if line is None else f"line {line}: "
-    return place + _explain_text(str(error).rpartition("': ")[2])  # past the line that it quotes
+    if line is None:
+        return _explain_text(str(error))
+    said = _POSITION.sub("", str(error), count=1).removeprefix(f"'{_line(text, line)}': ")
+    return f"line {line}: {_explain_text(said)}"
+
+
+def _line(text: str, number: int) -> str:
+    lines = text.split("\n")  # as text_format does
+    return lines[number - 1] if number <= len(lines) else ""
 
 
 def _explain_text(message: str) -> str:
-    unknown = _UNKNOWN_FIELD.search(message)
+    unknown = _UNKNOWN_FIELD.match(message)
     if unknown is not None:
         return explain_unknown_field(_POOL.FindMessageTypeByName(unknown[1]), unknown[2])
     unknown = _UNKNOWN_VALUE.match(message)
@@ -137,7 +150,7 @@ def explain_unknown_field(descriptor: Any, name: str) -> str:
     known = [field.name for field in descriptor.fields]
     meant = suggest(name, known) or f"; it has: {', '.join(known)}."
     # Where variables are written, a value may stand where a field should.
-    shown = _PLAIN_KEY.fullmatch(name) and descriptor.full_name not in _VARIABLES
+    shown = is_plain_name(name) and descriptor.full_name not in _VARIABLES
     return f"{descriptor.name} has no {f'field {name!r}' if shown else 'such field'}{meant}"
 
 
@@ -233,7 +246,7 @@ def _odd_name(name: Any) -> str | None:
 
 
 def _key(name: Any) -> str:
-    return f"[{name!r}]" if _PLAIN_KEY.fullmatch(str(name)) else ""
+    return f"[{name!r}]" if is_plain_name(str(name)) else ""
 
 
 def _within(fits: _Fits, name: Any) -> _Fits:
@@ -248,8 +261,10 @@ def _kind(value: object) -> str:
         return "true or false"
     if isinstance(value, str):
         return "text" if is_unicode(value) else "text that is no Unicode"
-    if isinstance(value, (int, float)):
-        return "a number" if abs(value) < 10**20 else "a number out of range"  # or none at all
+    if isinstance(value, float):
+        return "a number" if math.isfinite(value) else "a number that JSON does not have"
+    if isinstance(value, int):
+        return "a number" if abs(value) < 10**20 else "a number out of range"
     if isinstance(value, (list, dict)):
         return "a list" if isinstance(value, list) else "an object"
     if isinstance(value, Message):

@@ -54,7 +54,9 @@ def read_specs(text: str, origin: str) -> pb.Specs:
     try:
         return text_format.Parse(text, pb.Specs())
     except (text_format.ParseError, ValueError) as error:  # the second for an enum out of range
-        raise SpecError(f"{origin}: {explain_text(error)}") from None
+        raise SpecError(f"{origin}: {explain_text(error, text)}") from None
+    except RecursionError:
+        raise SpecError(f"{origin}: it is nested too deeply.") from None
 
 
 class Assigner:
@@ -166,8 +168,10 @@ def _assign_map(
 def _assign_struct(struct: Any, parts: list[str], value: str, where: str) -> None:
     try:
         content = load_json(value)
-    except JsonTextError:
-        content = value
+    except JsonTextError as error:
+        if error.line is None:
+            raise SpecError(f"{where}: {error}.") from None
+        content = value  # what is no JSON is text
     for part in parts[:-1]:
         struct.fields[part].struct_value.SetInParent()
         struct = struct.fields[part].struct_value
@@ -205,7 +209,8 @@ def _json(value: str, where: str) -> Any:
     try:
         return load_json(value)
     except JsonTextError as error:
-        raise SpecError(f"{where}: {error}; the value is written in JSON.") from None
+        hint = "" if error.line is None else "; the value is written in JSON"
+        raise SpecError(f"{where}: {error}{hint}.") from None
 
 
 def _set(message: Any, field: Any, value: str, where: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _SHOWN_CHARACTERS = 300
+_PLAIN_NAME = re.compile(r"[\w./-]{1,100}")
 
 # Invisible, or about layout rather than content: control, format (with those that turn the
 # direction of writing), surrogates, private use, line and paragraph separators.
@@ -35,6 +37,11 @@ def printable(text: str) -> str:
     of writing, nor fail to be encoded. Line ends and tabs stay.
     """
     return "".join(letter if letter in "\n\t" else _seen(letter) for letter in text)
+
+
+def is_plain_name(text: str) -> bool:
+    """Whether a text is no more than a name: of a field, a variable, a label, a file."""
+    return _PLAIN_NAME.fullmatch(text) is not None
 
 
 def is_unicode(text: str) -> bool:

@@ -17,10 +17,11 @@ def test_reads_what_json_is() -> None:
 @pytest.mark.parametrize(
     ("text", "said", "line"),
     [
-        ('{"a":\n hunter2}', "not JSON: Expecting value", 2),
-        ("", "not JSON: Expecting value", 1),
+        ('{"a":\n hunter2}', "not JSON at column 2: Expecting value", 2),
+        ("", "not JSON at column 1: Expecting value", 1),
         (b'"\xff hunter2"', "not a text in UTF-8, at byte 1", None),
         ('{"a": "hunter2", "a": "b"}', "an object has 'a' twice", None),
+        ('{"a.b/c-d": "hunter2", "a.b/c-d": ""}', "an object has 'a.b/c-d' twice", None),
         ('{"A=hunter2": "", "A=hunter2": ""}', "an object has a name twice", None),
         ("[" * 100_000, "it is nested too deeply", None),
         ("9" * 5000, "a number in it has too many digits", None),

@@ -139,6 +139,10 @@ def test_what_does_not_fit_is_told_by_its_place_and_without_its_value(
             "expected true or false, got text; leave out the quotes.",
         ),
         (
+            {"serving_spec": {"local_docker": {"cpus": float("nan")}}},
+            "cpus: expected a finite number, got nan.",
+        ),
+        (
             {"serving_spec": {"local_docker": {"cpus": 10**400}}},
             "expected a finite number, got a number out of range.",
         ),

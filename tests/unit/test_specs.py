@@ -198,7 +198,10 @@ def test_a_number_that_json_does_not_have_is_told_or_written_as_text() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"model_name":\n x}', "not a ServingSpec: line 2: not JSON: Expecting value."),
+        (
+            '{"model_name":\n x}',
+            "not a ServingSpec: line 2: not JSON at column 2: Expecting value.",
+        ),
         ("[" * 100_000, "not a ServingSpec: it is nested too deeply."),
         ('{"a": %s}' % ("9" * 5000), "not a ServingSpec: a number in it has too many digits."),
     ],
