@@ -330,6 +330,28 @@ def test_the_last_look_waits_for_the_logs_end() -> None:
     assert log == "all of it"
 
 
+def test_the_first_of_the_log_is_waited_for_where_the_server_answers_sooner() -> None:
+    runner = make(Cluster(RUNNING))
+    runner._task.binary.read_version = lambda log: {"log": log}
+    runner._phase, runner._reading = Phase.LOAD, True
+
+    class Heard(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            runner._keep(iter([b"TensorFlow Library: 2"]))
+            return super().wait(0)
+
+    runner._log_heard = Heard()
+    assert runner.identity()["versions"] == {"log": "TensorFlow Library: 2"}
+    assert runner._log_heard.is_set()
+
+
+def test_a_log_that_is_not_to_be_had_is_not_waited_for() -> None:
+    runner = make(Cluster(RUNNING))
+    runner._phase, runner._reading = Phase.LOAD, True
+    runner._guarded(runner._follow_log)  # a defect of this stand-in: its API reads no log
+    assert runner._log_heard.is_set()
+
+
 def test_what_is_sent_is_told() -> None:
     runner = make(Cluster())
     runner._phase, runner._waits = Phase.STAGE, "PodInitializing"

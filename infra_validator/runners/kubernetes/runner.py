@@ -93,6 +93,7 @@ class KubernetesRunner:
         self._log_begins: bytes | None = None
         self._log_was_rotated = False
         self._log_problem: str | None = None  # why it cannot be read just now
+        self._log_heard = threading.Event()  # or is not to be had
         self._log_ended = threading.Event()
         self._server_ended = threading.Event()
         self._creating = threading.Lock()
@@ -161,6 +162,8 @@ class KubernetesRunner:
         if self._exit is None and self._phase == Phase.LOAD and not self._stopped.is_set():
             api = self._platform.place().api
             self._look_again(lambda path: api.get(path, self._stopped))
+            if self._exit is None and self._reading:  # a server may answer before its log is here
+                self._log_heard.wait(_LAST_WORDS_SECONDS)
         versions = self._task.binary.read_version(self.logs())
         return {**self._identity, **_facts(self._pod), "versions": versions}
 
@@ -571,6 +574,7 @@ class KubernetesRunner:
                     return
                 self._stopped.wait(_LOG_AGAIN_SECONDS)
         finally:
+            self._log_heard.set()
             self._log_ended.set()
 
     def _begin_log(self, chunk: bytes) -> None:
@@ -590,6 +594,7 @@ class KubernetesRunner:
                 if number == 0:
                     self._begin_log(chunk)
                 self._output.append(chunk)
+                self._log_heard.set()
                 kept += len(chunk)
                 while kept - len(self._output[0]) > _KEPT_OUTPUT_BYTES:
                     kept -= len(self._output.popleft())
